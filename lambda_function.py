@@ -1,0 +1,2382 @@
+"""yo-dawg: a Lambda function that builds and deploys other Lambda functions.
+
+The event's "action" says what to do:
+
+bootstrap    Install the toolchain (Dulwich, a git in pure Python, and uv, an
+             installer) into a virtualenv, and store it in S3.  Run it once,
+             and again to upgrade.
+build        Build one project and deploy it:
+             1. get the toolchain      S3              -> toolchain/
+             2. clone the repository   git host        -> checkout/
+             3. install requirements   package index   -> staging/
+             4. stage the project      make_dist.sh    -> staging/
+             5. prune dependencies     staging/        (tests, docs, leftovers)
+             6. zip                    staging/        -> package.zip
+             7. deploy                 package.zip     -> S3 -> the function
+
+Lambda has no git, no ssh and no compiler, and only /tmp can be written.  All
+directories above lie in one workspace, /tmp/yo-dawg, which is made afresh for
+each invocation and removed at its end.
+
+Who may do what.  This process, the handler, holds the role's credentials and
+runs nothing but this file, the standard library and boto3.  All that touches
+foreign bytes runs in children: Dulwich (this same file, started as a program:
+see ``git_worker``), uv, make_dist.sh.  Children get an environment built from
+nothing, cannot read this process's memory, and are killed, with everything
+they started, before the next stage begins.
+
+Errors are raised, not returned: their class and message are what the caller
+sees as errorType and errorMessage.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import ctypes
+import difflib
+import errno
+import fnmatch
+import functools
+import hashlib
+import importlib.metadata
+import ipaddress
+import json
+import os
+import platform
+import re
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.parse
+import zipfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NoReturn, Protocol, cast
+
+# --- Constants ---------------------------------------------------------------------------
+
+HERE = Path(__file__).resolve().parent
+WORKSPACE_NAME = "yo-dawg"
+"""One fixed name below /tmp: builds that embed their path then do so identically each time."""
+
+MAX_UNZIPPED_BYTES = 262_144_000
+"""Lambda's limit for a package, layers included (the Lambda quotas page; 250 MiB)."""
+
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip can hold: the same tree then gives the same bytes on any day."""
+
+SECONDS_TO_REPORT = 10.0
+"""Kept back from the invocation's time to kill, clean up and answer; less of a short one."""
+
+TAIL_LINES = 20
+TAIL_BYTES = 3500
+"""How much of a tool's own output an error carries: contract §5 allows 4 KB."""
+
+MAX_LINE = 2000
+"""A longer line of a child's output is cut here, so that no child can fill our memory."""
+
+MAX_LOG_BYTES = 20_000_000
+"""What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
+
+TOOLCHAIN_FORMAT = "1"
+"""Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
+
+TOOLCHAIN_PROOF = "import dulwich.client, dulwich.index, dulwich.object_store, urllib3"
+
+REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
+"""Where a project may say what it needs; the first one found counts (contract §6)."""
+
+NOT_YET = {"publish", "alias", "test_event"}
+"""Fields that the contract names and that this version does not serve yet."""
+
+LARGEST = 10
+
+CLIENT_VARIABLES = (
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY",
+    "https_proxy", "http_proxy", "no_proxy",
+)  # fmt: skip
+"""The ordinary settings of package clients.  Of the environment, children get these and no more."""
+
+# Pruning.  Applied to what the installer wrote, never to a file that the project put there.
+
+TEST_DIRECTORIES = ("test", "tests")
+"""Test suites of dependencies: often half of a package.  One that other code imports is kept."""
+
+DOC_DIRECTORIES = ("doc", "docs")
+"""Documentation.  A folder of this name that holds a Python file is code (botocore.docs) and is kept."""
+
+INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
+"""The installer's own bookkeeping in *.dist-info: it names paths of this machine.  The rest of a
+dist-info is read at run time (versions, entry points) and is kept."""
+
+# What of a project's tree is no use in Lambda, where no make_dist.sh says it better (contract §6).
+
+PROJECT_ROOT_JUNK = (
+    ".*",                                                          # VCS, CI, editors, .env
+    "test", "tests", "test_*.py", "*_test.py", "conftest.py",      # tests
+    "doc", "docs", "README*", "CHANGELOG*", "CHANGES*", "CONTRIBUTING*",
+    "requirements*.txt", "requirements*.in", "constraints*.txt", "*.lock", "pylock*.toml", "Pipfile",
+    "pyproject.toml", "setup.cfg", "tox.ini", "noxfile.py", "pytest.ini", "mypy.ini", "ruff.toml",
+    "node_modules", "make_dist.sh",
+)  # fmt: skip
+"""Left out at the root of the project only: deeper down, the same name may be a module or data."""
+
+PROJECT_JUNK = ("__pycache__", "*.py[co]", ".git", ".hg", ".svn", ".DS_Store", "*.egg-info")
+"""Left out wherever it stands."""
+
+# --- Errors ------------------------------------------------------------------------------
+
+
+class YoDawgError(Exception):
+    """Any failure that this function foresees.  The class says who must act; the text is for them."""
+
+
+class RequestError(YoDawgError):
+    """The event is wrong: the caller must change it."""
+
+
+class ConfigError(YoDawgError):
+    """The builder is set up wrong, or too small: its operator must change config.ini, run deploy.sh."""
+
+
+class NotBootstrapped(YoDawgError):
+    """S3 holds no toolchain that fits: the operator must run "deploy.sh bootstrap"."""
+
+
+class SourceError(YoDawgError):
+    """The repository, the ref or what is in it cannot be used."""
+
+
+class DependencyError(YoDawgError):
+    """The project's requirements cannot be installed."""
+
+
+class BuildScriptError(YoDawgError):
+    """The project's make_dist.sh failed."""
+
+
+class PackageError(YoDawgError):
+    """The package is not one that Lambda could run: too large, no handler, unsafe content."""
+
+
+class DeployError(YoDawgError):
+    """AWS refused, or the target is not one that this builder can serve."""
+
+
+class DeadlineError(YoDawgError):
+    """The work would outlast the invocation."""
+
+
+class CommandFailed(Exception):
+    """A child ended badly.  Never leaves this file: the stage that ran it says what that means."""
+
+    def __init__(self, status: int, tail: str) -> None:
+        """Keep the exit status (negative: the signal) and the last lines of output."""
+        super().__init__(status, tail)
+        self.status = status
+        self.tail = tail
+
+    @property
+    def ending(self) -> str:
+        """Say in words how the child ended."""
+        if self.status == -signal.SIGKILL:
+            return "was killed, most likely for lack of memory (raise memory_size in config.ini)"
+        if self.status < 0:
+            return f"was ended by {signal.Signals(-self.status).name}"
+        return f"ended with exit status {self.status}"
+
+    @property
+    def quoted_tail(self) -> str:
+        """The last lines of the output, on lines of their own."""
+        return f"\nIts last lines:\n{self.tail}" if self.tail else "\nIt printed nothing."
+
+
+class OutOfTime(BaseException):
+    """Raised by the alarm wherever the handler stands; a BaseException, so that no library eats it."""
+
+
+# --- Settings: the one reader of the environment ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator decided, read from the function's environment variables."""
+
+    bucket: str
+    """The S3 bucket of toolchains and packages."""
+    deployable: tuple[str, ...]
+    """Names or patterns of the functions that may be updated."""
+    base_url: str
+    """Repositories are cloned from base_url/REPO_NAME.git."""
+    username: str
+    """User name for the Git host, or ""."""
+    token_secret: str
+    """Name of the Secrets Manager secret that holds the Git host's token, or ""."""
+    tmp: Path
+    """The one directory that can be written."""
+    tmp_is_ours: bool
+    """Whether nobody else can have put files there: true in Lambda and in its likenesses."""
+    client: Mapping[str, str] = field(default_factory=dict)
+    """Settings of package clients to hand on to children."""
+    library_path: str = ""
+    """LD_LIBRARY_PATH: Lambda's Python finds its own shared library by it."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Values that no log may show."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings; raise ConfigError that names everything that is missing or wrong."""
+        wrong: list[str] = []
+
+        def get(name: str, *, required: bool = False) -> str:
+            value = environ.get(f"YO_DAWG_{name}", "").strip()
+            if required and not value:
+                wrong.append(f"{name.lower()} is not set")
+            return value
+
+        base_url = get("BASE_URL", required=True)
+        token_secret = get("TOKEN_SECRET")
+        if base_url:
+            wrong += base_url_faults(base_url, with_token=bool(token_secret))
+        if get("DEPLOY_KEY_SECRET") and not wrong:
+            wrong.append("deploy_key_secret is set, but this version cannot clone over SSH: use token_secret")
+        client = {name: environ[name] for name in CLIENT_VARIABLES if environ.get(name)}
+        wrong += [
+            f"{name} holds a password, which the code of every project could read"
+            for name, value in client.items()
+            if re.search(r"://[^/\s]*@", value)
+        ]
+        if environ.get("AWS_LAMBDA_MAX_CONCURRENCY"):
+            wrong.append("this environment serves several invocations at a time, which would share one workspace")
+        settings = cls(
+            bucket=get("DEPLOYMENT_BUCKET", required=True),
+            deployable=tuple(
+                part.strip() for part in get("DEPLOYABLE_FUNCTIONS", required=True).split(",") if part.strip()
+            ),
+            base_url=base_url.rstrip("/"),
+            username=get("USERNAME"),
+            token_secret=token_secret,
+            tmp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # Lambda's one writable directory
+            tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == "/var/task" and not os.access("/", os.W_OK),
+            client=client,
+            library_path=environ.get("LD_LIBRARY_PATH", ""),
+            secrets=tuple(
+                environ[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN") if environ.get(name)
+            ),
+        )
+        if wrong:
+            raise ConfigError(
+                f'yo-dawg is not set up right: {"; ".join(wrong)}. Change config.ini and run "./deploy.sh bootstrap".'
+            )
+        return settings
+
+    def repository_url(self, repo_name: str) -> str:
+        """Return the URL to clone a project from; it holds no credentials."""
+        return f"{self.base_url}/{repo_name}.git"
+
+
+def base_url_faults(base_url: str, *, with_token: bool) -> list[str]:
+    """Say what is wrong with base_url, in config.ini's words."""
+    url = urllib.parse.urlsplit(base_url)
+    if url.scheme not in ("https", "http") or not url.hostname:
+        return [f"base_url {base_url!r} is not an https:// address (this version cannot clone over SSH)"]
+    if url.username or url.password:
+        return ["base_url holds a user name or a password: use username and token_secret"]
+    if url.query or url.fragment:
+        return ["base_url has a query or a fragment"]
+    if with_token and url.scheme == "http" and not is_loopback(url.hostname):
+        return ["token_secret is set, but base_url is plain http, where anyone on the way can read the token"]
+    return []
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name means this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# --- The builder itself ---------------------------------------------------------------------
+
+
+class LambdaContext(Protocol):
+    """What this file uses of the context object that Lambda hands to a handler."""
+
+    function_name: str
+    invoked_function_arn: str
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until Lambda ends the invocation."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """This function, as AWS knows it, and the interpreter that it builds for: its own."""
+
+    name: str
+    arn: str
+    request_id: str
+    runtime: str
+    architecture: str
+
+    @classmethod
+    def from_context(cls, context: LambdaContext) -> Builder:
+        """Ask Lambda's context who we are, and the interpreter what it is."""
+        machine = platform.machine()
+        return cls(
+            name=context.function_name,
+            arn=context.invoked_function_arn,
+            request_id=context.aws_request_id,
+            runtime=f"python{sys.version_info.major}.{sys.version_info.minor}",
+            architecture={"aarch64": "arm64"}.get(machine, machine),
+        )
+
+    @property
+    def account(self) -> str:
+        """The AWS account's id: arn:aws:lambda:REGION:ACCOUNT:function:NAME."""
+        return self.arn.split(":")[4]
+
+    @property
+    def platform(self) -> str:
+        """What a build by this builder is good for, e.g. "python3.13-x86_64"."""
+        return f"{self.runtime}-{self.architecture}"
+
+
+# --- Requests ---------------------------------------------------------------------------------
+
+FUNCTION = re.compile(
+    r"(?:(?:arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):)?(?P<account>\d{12}):function:)?"
+    r"(?P<name>[A-Za-z0-9_-]{1,64})"
+)
+REPO_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,5}")
+REF = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)|/\.))[^\x00-\x20\x7f~^:?*\[\\/.-][^\x00-\x20\x7f~^:?*\[\\]{0,249}")
+"""git-check-ref-format(1), and no leading "-"."""
+
+
+def function_fault(value: str) -> str | None:
+    """Say what is wrong with the name of a function."""
+    return None if FUNCTION.fullmatch(value) else "is not the name or ARN of a Lambda function (without a version)"
+
+
+def repo_name_fault(value: str) -> str | None:
+    """Say what is wrong with the name of a project."""
+    if "://" in value or value.startswith("git@"):
+        return "is a URL; give the project's name, the rest comes from base_url in config.ini"
+    if value.endswith(".git"):
+        return 'ends in ".git"; give the project\'s name without it'
+    if not REPO_NAME.fullmatch(value) or ".." in value:
+        return 'is not the name of a project ("project", or "group/project")'
+    return None
+
+
+def ref_fault(value: str) -> str | None:
+    """Say what is wrong with the name of a branch, a tag or a commit."""
+    if not REF.fullmatch(value) or value.endswith(("/", ".")):
+        return "cannot be the name of a branch, a tag or a commit"
+    return None
+
+
+def subdirectory_fault(value: str) -> str | None:
+    """Say what is wrong with a project's folder inside of its repository."""
+    parts = PurePosixPath(value).parts
+    if not parts or value.startswith("/") or ".." in parts or any(part.startswith("-") for part in parts):
+        return 'is not a folder inside of the repository (no "..", no leading "/" or "-")'
+    if any(part.lower() == ".git" for part in parts) or not value.isprintable() or "\\" in value:
+        return "is not a folder's name that a project could have"
+    return None
+
+
+@dataclass(frozen=True)
+class BootstrapRequest:
+    """{"action": "bootstrap"}."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """{"action": "build", …}: what to build and which function to update."""
+
+    function: str
+    repo_name: str
+    ref: str | None = None
+    subdirectory: str | None = None
+    dry_run: bool = False
+    force: bool = False
+
+    @property
+    def function_name(self) -> str:
+        """The function's name, also where its ARN was given."""
+        return self.function.rpartition(":")[2]
+
+
+FAULTS: Mapping[str, Callable[[str], str | None]] = {
+    "function": function_fault,
+    "repo_name": repo_name_fault,
+    "ref": ref_fault,
+    "subdirectory": subdirectory_fault,
+}
+OLDER_NAMES = {"branch": "ref"}
+
+
+def parse_request(event: object) -> BootstrapRequest | BuildRequest:
+    """Turn an event into a request; raise RequestError that names everything wrong with it."""
+    if not isinstance(event, Mapping):
+        raise RequestError(f'The event must be a JSON object like {{"action": "build", …}}, not {kind(event)}.')
+    action = event.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
+        known = ", ".join(f'"{name}"' for name in ACTIONS)
+        reason = "has no action" if action is None else f"asks for the unknown action {action!r:.80}"
+        raise RequestError(f"The event {reason}{nearest(action, ACTIONS)}; the actions are {known}.")
+    request_type = ACTIONS[action].request
+    types = {each.name: str(each.type) for each in fields(request_type)}
+    wrong: list[str] = []
+    given: dict[str, Any] = {}
+    for name, value in event.items():
+        field_name = OLDER_NAMES.get(name, name) if action == "build" else name
+        if name == "action":
+            continue
+        if field_name not in types:
+            wrong.append(unknown_field(name, types))
+        elif value is None:
+            continue  # as if it were not there: what templates and typed clients send
+        elif field_name in given:
+            wrong.append(f'"{name}" and "{field_name}" mean the same; give one of them')
+        else:
+            given[field_name] = value
+            wrong += field_faults(name, value, types[field_name], FAULTS.get(field_name))
+    required = [each.name for each in fields(request_type) if each.default is MISSING]
+    wrong += [f'"{name}" is missing' for name in required if name not in given]
+    if wrong:
+        raise RequestError(f'The event for "{action}" is wrong, and nothing was done: {"; ".join(wrong)}.')
+    request: BootstrapRequest | BuildRequest = request_type(**given)
+    return request
+
+
+def field_faults(name: str, value: object, annotation: str, fault: Callable[[str], str | None] | None) -> list[str]:
+    """Say what is wrong with one field's type or content."""
+    expected = bool if annotation == "bool" else str
+    if not isinstance(value, expected):
+        words = "true or false" if expected is bool else "a string"
+        return [f'"{name}" must be {words}, not {kind(value)}']
+    found = fault(value) if fault and isinstance(value, str) else None
+    return [f'"{name}" {value!r:.120} {found}'] if found else []
+
+
+def unknown_field(name: object, known: Mapping[str, str]) -> str:
+    """Say that a field is not known, and which one may have been meant."""
+    if name in NOT_YET:
+        return f'"{name}" is not served by this version of yo-dawg'
+    return f"unknown field {name!r:.80}{nearest(name, known)}"
+
+
+def nearest(name: object, known: Mapping[str, object]) -> str:
+    """Name the known name that looks most like this one, if any does."""
+    found = difflib.get_close_matches(str(name), known, n=1)
+    return f' (did you mean "{found[0]}"?)' if found else ""
+
+
+def kind(value: object) -> str:
+    """Name a value's type as JSON does."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+# --- The log ----------------------------------------------------------------------------------
+
+
+class Log:
+    """The story of one invocation: printed for CloudWatch, and kept for the build's record.
+
+    All text that comes from outside goes through here, so secrets are masked at this one door.
+    """
+
+    def __init__(self, secrets: Sequence[str], path: Path | None = None) -> None:
+        """Start a log that masks these secrets and is kept in the file at path, if one is given."""
+        self._secrets: list[str] = []
+        for secret in secrets:
+            self.hide(secret)
+        self._file = path.open("w", encoding="utf-8") if path else None
+        self._room = MAX_LOG_BYTES
+        self.stage = "starting"
+        self.aftermath = "Nothing was deployed."
+        """What a failure at this point leaves behind."""
+        self.seconds: dict[str, float] = {}
+
+    def hide(self, secret: str) -> None:
+        """Mask this text too from now on."""
+        # The longest first: a secret that contains another would else leave its rest unmasked.
+        self._secrets = sorted({*self._secrets, *secret_forms(secret)}, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """Replace every secret in text."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def say(self, text: str) -> None:
+        """Print text, and keep it."""
+        text = self.mask(text)
+        if self._room <= 0:
+            return
+        self._room -= len(text) + 1
+        if self._room <= 0:
+            text += f"\n(more than {MAX_LOG_BYTES:,} bytes of log: the rest is not kept)"
+        print(text, flush=True)
+        if self._file:
+            # On a full disk the story goes on in CloudWatch.
+            with contextlib.suppress(OSError):
+                print(text, file=self._file, flush=True)
+
+    def quote(self, text: str) -> None:
+        """Print a line of a tool's output, indented under its stage."""
+        self.say(f"      {text}")
+
+    @contextlib.contextmanager
+    def step(self, name: str, title: str) -> Iterator[None]:
+        """Tell that a stage begins and, at its end, how long it took; keep its seconds under name."""
+        self.stage = title
+        self.say(f"{title} …")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+        self.say(f"{title} … {self.seconds[name]:.1f} s")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+
+def secret_forms(secret: str) -> Iterator[str]:
+    """Yield the spellings in which tools may print a secret: as it is, in a URL, in base64."""
+    if len(secret) < 4:
+        return  # masking so short a text would blot out the log and hide nothing
+    yield secret
+    yield urllib.parse.quote(secret, safe="")
+    yield base64.b64encode(secret.encode()).decode()
+
+
+# --- The workspace ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The directories of one invocation."""
+
+    root: Path
+
+    toolchain = property(lambda self: self.root / "toolchain")
+    objects = property(lambda self: self.root / "objects")
+    checkout = property(lambda self: self.root / "checkout")
+    staging = property(lambda self: self.root / "staging")
+    archive = property(lambda self: self.root / "package.zip")
+    log = property(lambda self: self.root / "build.log")
+    home = property(lambda self: self.root / "home")
+    scratch = property(lambda self: self.root / "tmp")
+    cache = property(lambda self: self.root / "cache")
+    bin = property(lambda self: self.root / "bin")
+
+
+@contextlib.contextmanager
+def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
+    """Make an empty workspace below tmp; at the end remove it and all else that came to lie in tmp.
+
+    Lambda keeps /tmp from one invocation to the next, also after a crash or a time-out: what an
+    earlier build left is swept out first.  Where tmp is shared with others (a test on a laptop),
+    only what appeared during this invocation is removed.
+    """
+    ours = {WORKSPACE_NAME}
+    keep = frozenset() if tmp_is_ours else frozenset(os.listdir(tmp)) - ours
+    sweep(tmp, keep)
+    space = Workspace(tmp / WORKSPACE_NAME)
+    try:
+        for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging):
+            directory.mkdir(mode=0o700)
+        yield space
+    finally:
+        sweep(tmp, keep)
+
+
+def sweep(directory: Path, keep: frozenset[str]) -> None:
+    """Remove everything in a directory but the names to keep, whatever modes and depths it has."""
+    for name in set(os.listdir(directory)) - keep:
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            # Another user's file in a sticky directory cannot be ours, and cannot be removed.
+            with contextlib.suppress(PermissionError):
+                path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory, also one that a hostile project has locked, or made deeper than Python's stack."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        # coreutils is one of the few things that can be counted on in Lambda (contract §6)
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run([*command, "--", path], env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
+    if path.exists():
+        raise ConfigError(
+            f"{path}, left by an earlier build, cannot be removed. Change the builder's configuration "
+            "(its memory_size, say), so that Lambda starts it afresh."
+        )
+
+
+# --- Children: the one door to subprocesses -------------------------------------------------------
+
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+"""prctl(2), linux/prctl.h."""
+
+
+@functools.cache
+def libc() -> ctypes.CDLL:
+    """Load the C library, for prctl."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, value: int) -> bool:
+    """Set a property of this process; say whether the kernel took it (macOS has no prctl)."""
+    function = getattr(libc(), "prctl", None)
+    return function is not None and function(option, value, 0, 0, 0) == 0
+
+
+def protect_process() -> None:
+    """Close this process to its children, and make it the one that orphans come back to.
+
+    A child of the same user can read /proc/PID/environ and /proc/PID/mem of its parent, and the
+    role's credentials there, unless the parent is "not dumpable".  As "subreaper" we inherit what a
+    child leaves behind when it ends, and so can find and kill all of it.
+    """
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_leftovers() -> None:
+    """Kill what a build left running whose handler Lambda killed: a reset spares other processes.
+
+    Those are the processes of our user that see our file system, did not start us, and are no
+    extensions (these run from /opt, where no build can write).
+    """
+    parents = parent_ids()
+    spared = {os.getpid()}
+    while above := {parents[pid] for pid in spared if pid in parents} - spared:
+        spared |= above
+    for pid in parents.keys() - spared:
+        with contextlib.suppress(OSError):
+            same_user = os.stat(f"/proc/{pid}").st_uid == os.getuid()
+            same_files = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+            if same_user and same_files and not os.readlink(f"/proc/{pid}/exe").startswith("/opt/"):
+                send_signal(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to run."""
+
+    argv: Sequence[str | Path]
+    cwd: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those that every child gets."""
+    stdin: bytes = field(default=b"", repr=False)
+
+
+class Shell:
+    """Runs programs, one at a time, and leaves nothing of them behind."""
+
+    def __init__(self, environ: Mapping[str, str], log: Log) -> None:
+        """Give each program this environment and no other; its output goes to the log."""
+        self._environ = dict(environ)
+        self._log = log
+        self._spared = processes_below(os.getpid())
+
+    def run(self, command: Command) -> str:
+        """Run a program to its end and return the tail of its output; raise CommandFailed.
+
+        When it ends, and also when the alarm interrupts it, all that it started is killed.
+        """
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        with subprocess.Popen(  # noqa: S603  # an argument list, no shell
+            [str(part) for part in command.argv],
+            cwd=command.cwd,
+            env={**self._environ, **command.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process:
+            try:
+                with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+                    stdin.write(command.stdin)
+                for line in lines_of(process):
+                    masked = self._log.mask(line)
+                    tail.append(masked)
+                    self._log.quote(masked)
+                status = process.wait()
+            finally:
+                kill_group(process)
+                kill_below(os.getpid(), self._spared)
+        if status != 0:
+            raise CommandFailed(status, "\n".join(tail)[-TAIL_BYTES:])
+        return "\n".join(tail)
+
+    def close(self) -> None:
+        """Kill what may be left, should the alarm have rung in the midst of killing."""
+        kill_below(os.getpid(), self._spared)
+
+
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines that a process prints, until it ends.
+
+    Not until its output ends: what it left running in the background holds the pipe open, and
+    would hold us for ever.
+    """
+    descriptor = cast(IO[bytes], process.stdout).fileno()
+    pending = ""
+    chunks_after_end = 16  # more than a pipe holds: what comes after that is of the background's making
+    while chunks_after_end:
+        ended = process.poll() is not None
+        chunks_after_end -= ended
+        if select.select([descriptor], [], [], 0 if ended else 0.05)[0]:
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            *lines, pending = re.split(r"[\r\n]+", pending + chunk.decode(errors="replace"))
+            yield from (printable(line) for line in lines if line)
+            if len(pending) > MAX_LINE:
+                yield printable(pending)
+                pending = ""
+        elif ended:
+            break
+    if pending:
+        yield printable(pending)
+
+
+def printable(line: str) -> str:
+    """Cut a line to a sane length and take control characters out of it, so that it cannot forge another."""
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line[:MAX_LINE])
+    return "".join(char if char.isprintable() or char == "\t" else "�" for char in line)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its group, ended or not."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_below(pid: int, spared: frozenset[int]) -> None:
+    """Kill and reap every descendant of pid but those spared.
+
+    They are stopped first, until no new one shows up: a stopped process cannot fork away.
+    """
+    while True:
+        stopped: set[int] = set()
+        while found := processes_below(pid) - spared - stopped:
+            for each in found:
+                send_signal(each, signal.SIGSTOP)
+            stopped |= found
+        if not stopped:
+            return
+        for each in stopped:
+            send_signal(each, signal.SIGKILL)
+        for each in stopped:
+            with contextlib.suppress(ChildProcessError):  # a grandchild: it is ours only once it is an orphan
+                os.waitpid(each, 0)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Signal a process that may just have ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def processes_below(pid: int) -> frozenset[int]:
+    """Return the ids of all descendants of a process; none where there is no /proc (macOS)."""
+    parents = parent_ids()
+    below: set[int] = set()
+    found = {pid}
+    while found:
+        found = {child for child, parent in parents.items() if parent in found} - below
+        below |= found
+    return frozenset(below)
+
+
+def parent_ids() -> dict[int, int]:
+    """Return the parent of each process that can be seen."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                # proc(5): "PID (NAME) STATE PARENT …", and a NAME may hold spaces and brackets
+                status = Path("/proc", entry, "stat").read_text(errors="replace")
+                parents[int(entry)] = int(status.rpartition(")")[2].split()[1])
+    return parents
+
+
+def child_environ(space: Workspace, settings: Settings) -> dict[str, str]:
+    """Return the environment of children: built from nothing, so it holds no credentials.
+
+    Lambda sets no HOME; without one uv, virtualenv and many build backends fail.
+    """
+    system_path = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
+    environ = {
+        "PATH": f"{space.bin}:{Path(sys.executable).parent}:{system_path}",
+        "HOME": str(space.home),
+        "TMPDIR": str(space.scratch),
+        "XDG_CACHE_HOME": str(space.cache),
+        "UV_CACHE_DIR": str(space.cache / "uv"),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHON": sys.executable,
+        "PYTHONDONTWRITEBYTECODE": "1",  # a .pyc that a build leaves would differ from run to run
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_SYSTEM_CERTS": "1",  # trust what pip and the system trust, also behind a company's proxy
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        **settings.client,
+    }
+    for ours, theirs in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
+        if ours in environ and theirs not in environ:
+            environ[theirs] = environ[ours]
+    if settings.library_path:
+        environ["LD_LIBRARY_PATH"] = settings.library_path
+    return environ
+
+
+def put_python_on_path(space: Workspace) -> None:
+    """Make python3 and python mean the interpreter that will run the function.
+
+    A script, not a link: started through a link, a virtualenv's Python would not find its home.
+    """
+    for name in ("python3", "python"):
+        wrapper = space.bin / name
+        wrapper.write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+        wrapper.chmod(0o755)
+
+
+# --- AWS --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The clients, made once per invocation."""
+
+    s3: Any
+    functions: Any
+    secrets: Any
+
+
+def make_clients() -> Aws:
+    """Make the clients.
+
+    boto3 is imported here, not at the top, since the git worker runs this same file without it.
+    """
+    import boto3
+    from botocore.config import Config
+
+    # Short time-outs and few tries: the deadline, not a hung socket, decides when we give up.
+    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+    return Aws(
+        s3=boto3.client("s3", config=config),
+        functions=boto3.client("lambda", config=config),
+        secrets=boto3.client("secretsmanager", config=config),
+    )
+
+
+@contextlib.contextmanager
+def aws_says(doing: str, error_type: type[YoDawgError] = DeployError) -> Iterator[None]:
+    """Turn AWS's refusals and network failures into an error that says what was being done."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown error")
+        text = error.response.get("Error", {}).get("Message", "")
+        hint = ""
+        if code in ("AccessDenied", "AccessDeniedException", "403"):
+            hint = ' The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
+        raise error_type(f"Cannot {doing}: AWS answered {code}: {text}.{hint}") from None
+    except BotoCoreError as error:
+        raise error_type(f"Cannot {doing}: {error}.") from None
+
+
+def error_code(error: Exception) -> str:
+    """Return AWS's code for a ClientError."""
+    response = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+@dataclass(frozen=True)
+class Store:
+    """The builder's own corner of S3: BUCKET/PREFIX/…, in a bucket that must belong to this account."""
+
+    s3: Any
+    bucket: str
+    prefix: str
+    owner: str
+
+    def uri(self, key: str) -> str:
+        """Return the s3:// address of a key."""
+        return f"s3://{self.bucket}/{self.prefix}/{key}"
+
+    def _where(self, key: str) -> dict[str, str]:
+        # ExpectedBucketOwner: a bucket of the same name in someone else's account is refused.
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}", "ExpectedBucketOwner": self.owner}
+
+    def download(self, key: str, target: Path) -> str | None:
+        """Copy an object to a file, in pieces, and return its SHA-256 in hex; None if there is no such object."""
+        with aws_says(f"read {self.uri(key)}"):
+            try:
+                body = self.s3.get_object(**self._where(key))["Body"]
+            except self.s3.exceptions.ClientError as error:
+                if self._is_missing(key, error):
+                    return None
+                raise
+            digest = hashlib.sha256()
+            with target.open("wb") as file:
+                for chunk in body.iter_chunks(1 << 20):
+                    digest.update(chunk)
+                    file.write(chunk)
+        return digest.hexdigest()
+
+    def holds(self, key: str, sha256: str) -> bool:
+        """Say whether there is such an object, with this SHA-256 (in hex) by S3's own reckoning."""
+        with aws_says(f"look for {self.uri(key)}"):
+            try:
+                found = self.s3.head_object(**self._where(key), ChecksumMode="ENABLED")
+            except self.s3.exceptions.ClientError as error:
+                if self._is_missing(key, error):
+                    return False
+                raise
+        checksum = found.get("ChecksumSHA256")
+        return checksum is None or base64.b64decode(checksum).hex() == sha256
+
+    def _is_missing(self, key: str, error: Exception) -> bool:
+        """Say whether S3 refused since there is no such object.
+
+        To a role that may list only below a prefix, S3 answers 403 for an object that is not there,
+        as for one that is forbidden; a listing tells the two apart.
+        """
+        if error_code(error) in ("AccessDenied", "403"):
+            where = {"Bucket": self.bucket, "Prefix": f"{self.prefix}/{key}", "ExpectedBucketOwner": self.owner}
+            return not self.s3.list_objects_v2(**where, MaxKeys=1).get("Contents")
+        return error_code(error) in ("NoSuchKey", "404")
+
+    def upload(self, key: str, source: Path, content_type: str) -> None:
+        """Store a file, streamed; S3 compares the checksum before it keeps a byte."""
+        checksum = base64.b64encode(sha256_of(source).digest()).decode()
+        with aws_says(f"write {self.uri(key)}"), source.open("rb") as body:
+            self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=checksum, ContentType=content_type)
+
+    def upload_json(self, key: str, value: object) -> None:
+        """Store a value as JSON."""
+        body = json.dumps(value, indent=1).encode()
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        with aws_says(f"write {self.uri(key)}"):
+            self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=checksum, ContentType="application/json")
+
+
+def sha256_of(path: Path) -> Any:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+# --- Deadline ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def deadline(milliseconds: int, log: Log) -> Iterator[None]:
+    """Raise DeadlineError when the invocation's time, less what the answer takes, is over.
+
+    Lambda kills a function that overstays, and then nobody cleans up and nobody answers.  An alarm
+    interrupts whatever the handler is waiting for: a child, a socket, a lock.
+    """
+    available = milliseconds / 1000
+    allowed = available - min(SECONDS_TO_REPORT, available / 5)
+    started = time.monotonic()
+
+    def ring(_signal: int, _frame: object) -> NoReturn:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(allowed, 0.001))
+    try:
+        yield
+    except OutOfTime:
+        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in log.seconds.items())
+        raise DeadlineError(
+            f'Out of time in "{log.stage}": {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
+            f"invocation had are gone ({spent or 'none before it'}). {log.aftermath} If it did not hang, raise timeout "
+            '(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".'
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# --- Files: zips, trees, requirement groups --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip that was written."""
+
+    path: Path
+    sha256: str
+    """Base64, as Lambda reports it in CodeSha256."""
+    zip_bytes: int
+    unzipped_bytes: int
+    files: int
+
+    @property
+    def hex_digest(self) -> str:
+        """The same SHA-256 in hex, as S3 keys carry it."""
+        return base64.b64decode(self.sha256).hex()
+
+
+def tree_files(
+    root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False
+) -> Iterator[tuple[str, Path]]:
+    """Yield each file of a tree as (name relative to root, real path), sorted by name.
+
+    Links are followed, as zip(1) does, but only inside of the boundary (default: the root).  Raises
+    PackageError for a link that leaves it, for a loop of links, and for anything that is neither
+    file nor directory.
+    """
+    limit = (boundary or root).resolve()
+
+    def walk(directory: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+        if not os.access(directory, os.R_OK | os.X_OK):
+            directory.chmod(stat.S_IRWXU)
+        for entry in os.scandir(directory):
+            name, path = prefix + entry.name, Path(entry.path)
+            if ignore(path):
+                continue
+            real = inside(limit, path, name) if entry.is_symlink() else path
+            mode = os.stat(real, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                if real in above:
+                    raise PackageError(f"The package has a loop of links at {name!r}: remove the link.")
+                yield from walk(real, f"{name}/", (*above, real))
+            elif stat.S_ISREG(mode):
+                yield name, real
+            else:
+                raise PackageError(f"The package holds {name!r}, which is no file but a pipe, a socket or a device.")
+
+    yield from sorted(walk(root.resolve(), "", (root.resolve(),)))
+
+
+def inside(boundary: Path, link: Path, name: str) -> Path:
+    """Return what a link points at; raise PackageError if that is not inside the boundary."""
+    target = os.readlink(link)
+    try:
+        real = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise PackageError(f"The link {name!r} points at {target!r}, which is not there: remove or mend it.") from None
+    if not real.is_relative_to(boundary):
+        raise PackageError(
+            f"The link {name!r} points at {target!r}, outside of the package: it would ship a file of the "
+            "builder's. Copy what is needed into the package instead."
+        )
+    return real
+
+
+def write_zip(tree: Path, target: Path) -> Archive:
+    """Zip a tree reproducibly: sorted names, one date, our own modes; the same tree gives the same bytes.
+
+    Lambda runs code as a user other than the files' owner, so everything must be readable by all:
+    0644, or 0755 where the owner may execute.  Raises PackageError for names that a zip cannot hold.
+    """
+    unzipped = files = 0
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, path in tree_files(tree):
+            info = zipfile.ZipInfo(zip_name(name), ZIP_EPOCH)
+            info.create_system = 3  # Unix: the modes count
+            info.compress_type = zipfile.ZIP_DEFLATED
+            status = path.stat()
+            info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
+            info.file_size = status.st_size
+            make_readable(path, status.st_mode)
+            with path.open("rb") as source, archive.open(info, "w") as member:
+                shutil.copyfileobj(source, member, 1 << 18)
+            unzipped += info.file_size
+            files += 1
+    return Archive(
+        path=target,
+        sha256=base64.b64encode(sha256_of(target).digest()).decode(),
+        zip_bytes=target.stat().st_size,
+        unzipped_bytes=unzipped,
+        files=files,
+    )
+
+
+def zip_name(name: str) -> str:
+    """Return a file's name as a zip can hold it, or raise PackageError."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise PackageError(f"The package holds a file whose name is not UTF-8: {name!r}. Rename it.") from None
+    return name
+
+
+def make_readable(path: Path, mode: int) -> None:
+    """Let us read a file of ours, whatever mode a build gave it."""
+    if not mode & stat.S_IRUSR:
+        path.chmod(mode | stat.S_IRUSR)
+
+
+def unzip(archive: Path, target: Path) -> None:
+    """Unpack a zip that write_zip made, executable bits included."""
+    with zipfile.ZipFile(archive) as source:
+        for info in source.infolist():
+            path = Path(source.extract(info, target))
+            if info.external_attr >> 16 & stat.S_IXUSR:
+                path.chmod(0o755)
+
+
+def requirement_group(text: str, name: str) -> str:
+    """Return the lines of one group of our requirements.txt: those under its "# --- NAME: …" banner."""
+    groups = re.split(r"^# --- ([a-z]+):.*$", text, flags=re.MULTILINE)
+    found = dict(zip(groups[1::2], groups[2::2], strict=True))
+    return found[name].strip() + "\n"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people."""
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+# --- The toolchain --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Dulwich and uv, unpacked."""
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        """The directory to put on a child's PYTHONPATH."""
+        return self.root / "site-packages"
+
+    @property
+    def uv(self) -> Path:
+        """The uv program."""
+        return self.root / "bin" / "uv"
+
+
+def toolchain_inputs(builder: Builder) -> str:
+    """Return a digest of all that decides what is in the toolchain."""
+    pins = requirement_group((HERE / "requirements.txt").read_text(), "toolchain")
+    return hashlib.sha256(f"{TOOLCHAIN_FORMAT}\n{builder.platform}\n{pins}".encode()).hexdigest()
+
+
+def toolchain_pointer(builder: Builder) -> str:
+    """Return the key of the small object that names the toolchain in use."""
+    return f"toolchain/{builder.platform}.json"
+
+
+def stored_toolchain(store: Store, builder: Builder, space: Workspace) -> dict[str, Any] | None:
+    """Read which toolchain is stored for this builder; None if there is none, or one of other pins."""
+    pointer = space.root / "toolchain.json"
+    if store.download(toolchain_pointer(builder), pointer) is None:
+        return None
+    try:
+        stored = json.loads(pointer.read_bytes())
+    except ValueError:
+        return None
+    if not isinstance(stored, dict) or stored.get("inputs") != toolchain_inputs(builder):
+        return None
+    return stored if re.fullmatch(r"[0-9a-f]{64}", str(stored.get("sha256"))) else None
+
+
+def toolchain_key(sha256: str) -> str:
+    """Return the key of a toolchain's zip: its name is its content's digest."""
+    return f"toolchain/{sha256}.zip"
+
+
+def get_toolchain(store: Store, builder: Builder, space: Workspace) -> Toolchain:
+    """Fetch, verify and unpack the toolchain; raise NotBootstrapped if there is none that fits."""
+    stored = stored_toolchain(store, builder, space)
+    if stored is None:
+        raise NotBootstrapped(
+            f"There is no toolchain for {builder.platform} and this version of yo-dawg at "
+            f'{store.uri(toolchain_pointer(builder))}. Run "./deploy.sh bootstrap", or invoke {builder.name} '
+            'with {"action": "bootstrap"}.'
+        )
+    archive = space.root / "toolchain.zip"
+    key = toolchain_key(stored["sha256"])
+    found = store.download(key, archive)
+    if found != stored["sha256"]:
+        problem = "is missing" if found is None else f"has been changed: its SHA-256 is {found}. It was not run"
+        raise NotBootstrapped(
+            f"The toolchain {store.uri(key)} {problem}. Invoke {builder.name} with "
+            '{"action": "bootstrap", "force": true} to make it again.'
+        )
+    unzip(archive, space.toolchain)
+    archive.unlink()
+    return Toolchain(space.toolchain)
+
+
+def make_virtualenv(space: Workspace, shell: Shell) -> Path:
+    """Make a virtualenv in the workspace with the virtualenv that travels in the function's zip.
+
+    Its pip is one that virtualenv embeds: Lambda promises none.
+    """
+    target = space.root / "virtualenv"
+    options = ("--no-download", "--no-periodic-update", "--app-data", space.scratch / "virtualenv")
+    command = [sys.executable, "-m", "virtualenv", *options, target]
+    try:
+        shell.run(Command(command, cwd=space.root, environ={"PYTHONPATH": str(HERE)}))
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        raise ConfigError(
+            f"Cannot make a virtualenv: virtualenv {error.ending}. It must lie in this function's zip: "
+            f'run "./deploy.sh bootstrap" to install it again.{error.quoted_tail}'
+        ) from None
+    return target
+
+
+def install_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> None:
+    """Install the pinned, hashed toolchain into the virtualenv; raise DependencyError."""
+    pins = space.root / "toolchain.txt"
+    pins.write_text(requirement_group((HERE / "requirements.txt").read_text(), "toolchain"))
+    options = (
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--no-compile",
+        "--no-cache-dir",
+        "--progress-bar",
+        "off",
+    )
+    try:
+        shell.run(Command([virtualenv / "bin" / "python", "-m", "pip", "install", *options, "-r", pins], space.root))
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        raise DependencyError(
+            f"Cannot install the toolchain: pip {error.ending}. Can this function reach the package index, "
+            f"and does that have these very files?{error.quoted_tail}"
+        ) from None
+
+
+def collect_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> Toolchain:
+    """Lay out what a build needs of the virtualenv, and prove that it works by running it.
+
+    Compiled with "unchecked" hashes: timestamps would not survive the zip, and each build would
+    then compile Dulwich anew.
+    """
+    toolchain = Toolchain(space.toolchain)
+    (toolchain.root / "bin").mkdir(parents=True)
+    shutil.move(virtualenv / "bin" / "uv", toolchain.uv)
+    source = next((virtualenv / "lib").glob("python3.*")) / "site-packages"
+    toolchain.packages.mkdir()
+    unwanted = re.compile(r"(pip|setuptools|wheel|_virtualenv|__pycache__)\b|.*\.(pth|virtualenv)$|uv$")
+    for path in sorted(source.iterdir()):
+        if not unwanted.match(path.name):
+            shutil.move(path, toolchain.packages / path.name)
+    for path in toolchain.packages.glob("*.dist-info/*"):
+        if path.name in INSTALLER_FILES:
+            path.unlink()
+    compiler = (sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+    try:
+        shell.run(Command([*compiler, "-s", toolchain.root, toolchain.packages], cwd=space.root))
+        shell.run(Command([toolchain.uv, "--version"], cwd=space.root))
+        proof = Command([sys.executable, "-c", TOOLCHAIN_PROOF], space.root, {"PYTHONPATH": str(toolchain.packages)})
+        shell.run(proof)
+    except CommandFailed as error:
+        raise ConfigError(f"The toolchain does not work here: it {error.ending}.{error.quoted_tail}") from None
+    return toolchain
+
+
+def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
+    """Raise ConfigError if what a child said means that /tmp is full."""
+    if re.search(r"No space left on device|os error 28|ENOSPC", error.tail):
+        raise disk_full(space.root)
+
+
+def disk_full(path: Path) -> ConfigError:
+    """Return the error for a full /tmp."""
+    total = shutil.disk_usage(path.parent).total
+    return ConfigError(
+        f"{path.parent} is full: this project needs more than its {size(total)}. Raise ephemeral_storage (MB, at most "
+        '10240) in config.ini and run "./deploy.sh bootstrap".'
+    )
+
+
+# --- Stage: clone ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A project's files, without any .git."""
+
+    root: Path
+    """The repository's files."""
+    project: Path
+    """The project's folder in it."""
+    commit: str
+    ref: str
+    warnings: tuple[str, ...] = ()
+
+
+def git_token(aws: Aws, settings: Settings) -> str:
+    """Read the Git host's token; "" if none is configured."""
+    if not settings.token_secret:
+        return ""
+    with aws_says(f"read the secret {settings.token_secret} (token_secret in config.ini)", ConfigError):
+        answer = aws.secrets.get_secret_value(SecretId=settings.token_secret)
+    return str(answer.get("SecretString", "")).strip()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a project is cloned from, and with what."""
+
+    url: str
+    username: str = ""
+    token: str = field(default="", repr=False)
+
+
+def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Shell) -> Checkout:
+    """Fetch one commit of the project and write out its files; raise SourceError.
+
+    Dulwich runs in a child: a hostile repository or server then meets a process that holds no
+    credentials of AWS, that the deadline can kill, and whose memory is not ours.  The token goes
+    through its standard input.
+    """
+    space = Workspace(toolchain.root.parent)
+    answer = space.root / "clone.json"
+    job = {
+        "url": source.url,
+        "username": source.username,
+        "token": source.token,
+        "ref": request.ref,
+        "objects": str(space.objects),
+        "checkout": str(space.checkout),
+        "answer": str(answer),
+    }
+    worker = Command(
+        [sys.executable, HERE / Path(__file__).name, "git-worker"],
+        cwd=space.root,
+        environ={"PYTHONPATH": str(toolchain.packages)},
+        stdin=json.dumps(job).encode(),
+    )
+    try:
+        shell.run(worker)
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        raise SourceError(f"Cannot clone {source.url}: the clone {error.ending}.{error.quoted_tail}") from None
+    result = json.loads(answer.read_bytes())
+    if "error" in result:
+        raise SourceError(result["error"])
+    shutil.rmtree(space.objects)
+    return Checkout(
+        root=space.checkout,
+        project=project_folder(space.checkout, request),
+        commit=result["commit"],
+        ref=result["ref"],
+        warnings=tuple(result["warnings"]),
+    )
+
+
+def project_folder(root: Path, request: BuildRequest) -> Path:
+    """Return the project's folder in the checkout; raise SourceError if there is none."""
+    project = root / (request.subdirectory or ".")
+    if not project.is_dir():
+        folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        raise SourceError(
+            f"{request.repo_name} has no folder {request.subdirectory!r} at this commit. "
+            f"Its folders are: {', '.join(folders) or 'none'}."
+        )
+    if not project.resolve().is_relative_to(root.resolve()):
+        raise SourceError(f"The folder {request.subdirectory!r} of {request.repo_name} is a link out of it.")
+    return project
+
+
+def git_worker() -> None:
+    """Do the job on standard input with Dulwich.  Runs as a program of its own: see ``clone``."""
+    job = json.load(sys.stdin)
+    try:
+        answer = fetch_checkout(job)
+    except SourceError as error:
+        answer = {"error": str(error)}
+    Path(job["answer"]).write_text(json.dumps(answer))
+
+
+def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Fetch one commit, without its history, and write its tree out."""
+    from dulwich.client import HTTPUnauthorized
+    from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+    from dulwich.object_store import DiskObjectStore
+
+    url = job["url"]
+    os.mkdir(job["objects"])
+    store = DiskObjectStore.init(job["objects"])
+    try:
+        commit_id, ref = fetch_commit(job, store)
+    except HTTPUnauthorized:
+        reason = "the token is refused" if job["token"] else "the host wants a token"
+        raise SourceError(
+            f"Cannot clone {url}: {reason}. Check repo_name, and token_secret and username in config.ini."
+        ) from None
+    except NotGitRepository:
+        raise SourceError(
+            f"Cannot clone {url}: the host knows no such repository, or hides it from this token. "
+            "Check repo_name, and base_url in config.ini."
+        ) from None
+    except (GitProtocolError, HangupException, OSError, ValueError, AssertionError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise  # the handler reads it in the traceback's last line: see refuse_if_disk_full
+        reason = printable(str(error)) or type(error).__name__
+        raise SourceError(f"Cannot clone {url}: {reason}. Check base_url in config.ini and the Git host.") from None
+    commit = peel(store, commit_id, ref)
+    warnings = write_checkout(store, commit.tree, Path(job["checkout"]))
+    store.close()
+    return {"commit": commit.id.decode(), "ref": ref, "warnings": warnings}
+
+
+def fetch_commit(job: Mapping[str, Any], store: Any) -> tuple[bytes, str]:
+    """Ask the server for one ref, one commit deep; return what it is and the ref's name."""
+    from dulwich.client import Urllib3HttpGitClient
+    from dulwich.object_store import ObjectStoreGraphWalker
+
+    wanted: str | None = job["ref"]
+    chosen: list[tuple[bytes, str]] = []
+    refs_seen: dict[bytes, bytes] = {}
+
+    def determine_wants(refs: Mapping[Any, Any], depth: int | None = None) -> list[Any]:
+        refs_seen.update(refs)
+        if wanted is not None:
+            chosen.append(choose_ref(refs, wanted))
+        elif b"HEAD" in refs:
+            chosen.append((refs[b"HEAD"], "HEAD"))
+        return [sha for sha, _ in chosen]
+
+    credentials = {"username": job["username"] or "x-access-token", "password": job["token"]} if job["token"] else {}
+    base, _, name = job["url"].rpartition("/")
+    client = Urllib3HttpGitClient(f"{base}/", thin_packs=False, timeout=60, **credentials)
+    pack, commit, abort = store.add_pack()
+    try:
+        result = client.fetch_pack(
+            name,
+            determine_wants,
+            ObjectStoreGraphWalker([], lambda _: [], shallow=set()),
+            pack.write,
+            progress=RemoteProgress(),
+            depth=1,
+        )
+    except BaseException:
+        abort()
+        raise
+    if not chosen:
+        abort()
+        raise SourceError(no_head(job["url"], refs_seen))
+    commit()
+    sha, ref = chosen[0]
+    if wanted is None:
+        symrefs: Mapping[Any, Any] = result.symrefs
+        ref = short_ref(symrefs.get(b"HEAD", b"HEAD"))
+    return sha, ref
+
+
+class RemoteProgress:
+    """Prints what the server says, less its counters, which rewrite one line a hundred times."""
+
+    def __call__(self, text: bytes) -> None:
+        """Print the lines in this piece that are done."""
+        for line in text.decode(errors="replace").split("\n"):
+            if line.endswith("done."):
+                print(f"remote: {printable(line.rpartition(chr(13))[2])}", flush=True)
+
+
+def choose_ref(refs: Mapping[bytes, bytes], wanted: str) -> tuple[bytes, str]:
+    """Find the branch, tag or commit that was asked for; raise SourceError if there is no or no single one."""
+    name = wanted.encode()
+    candidates = [name] if name.startswith(b"refs/") else [b"refs/heads/" + name, b"refs/tags/" + name]
+    found = [candidate for candidate in candidates if candidate in refs]
+    if len(found) > 1:
+        raise SourceError(f'"{wanted}" is a branch and a tag: ask for "refs/heads/{wanted}" or "refs/tags/{wanted}".')
+    if found:
+        return refs[found[0]], short_ref(found[0])
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", wanted):
+        return name, wanted
+    names = {short_ref(ref): True for ref in refs if ref.startswith((b"refs/heads/", b"refs/tags/"))}
+    hint = nearest(wanted, names)
+    short = " A commit must be given by its full id." if re.fullmatch(r"[0-9a-f]{7,39}", wanted) else ""
+    raise SourceError(f'The repository has no branch or tag "{wanted}"{hint}.{short}')
+
+
+def short_ref(ref: bytes) -> str:
+    """Return a ref's name as people write it."""
+    return ref.decode(errors="replace").removeprefix("refs/heads/").removeprefix("refs/tags/")
+
+
+def no_head(url: str, refs: Mapping[bytes, bytes]) -> str:
+    """Say why there is nothing to build where no ref was asked for."""
+    if not refs:
+        return f"{url} is empty: push a commit to it."
+    branches = sorted(short_ref(ref) for ref in refs if ref.startswith(b"refs/heads/"))
+    some = ", ".join(branches[:20])
+    return f'The HEAD of {url} is a branch that does not exist. Give "ref"; its branches are: {some}.'
+
+
+def peel(store: Any, sha: bytes, ref: str) -> Any:
+    """Follow a tag to its commit; raise SourceError if there is none at its end."""
+    from dulwich.objects import Commit, Tag
+
+    try:
+        found = store[sha]
+        while isinstance(found, Tag):
+            found = store[found.object[1]]
+    except KeyError:
+        raise SourceError(
+            f'The server did not send "{ref}": it may not hand out commits that no branch or tag points at.'
+        ) from None
+    if not isinstance(found, Commit):
+        raise SourceError(f'"{ref}" is no commit but a {found.type_name.decode()}.')
+    return found
+
+
+def write_checkout(store: Any, tree: Any, root: Path) -> list[str]:
+    """Write a tree's files below root, which must not exist; return warnings.
+
+    Nothing can be written elsewhere: names are checked, files are made new and never through a
+    link, and links are made last, when nothing is written any more.
+    """
+    from dulwich.object_store import iter_tree_contents
+
+    warnings: list[str] = []
+    links: list[tuple[Path, bytes]] = []
+    root.mkdir()
+    for entry in iter_tree_contents(store, tree):
+        path = root / checked_path(entry.path)
+        if stat.S_IFMT(entry.mode) == 0o160000:
+            warnings.append(f"the submodule {os.fsdecode(entry.path)!r} was not fetched: this version does not")
+            continue
+        content: bytes = store[entry.sha].data
+        if stat.S_ISLNK(entry.mode):
+            links.append((path, content))
+            continue
+        if content.startswith(b"version https://git-lfs.github.com/spec/v1\n") and len(content) < 1024:
+            warnings.append(f"{os.fsdecode(entry.path)!r} is a pointer to a Git LFS file, which was not fetched")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(path, flags, 0o755 if entry.mode & 0o100 else 0o644), "wb") as file:
+                file.write(content)
+        except (FileExistsError, NotADirectoryError):
+            raise SourceError(f"The repository is malformed: it holds {os.fsdecode(entry.path)!r} twice.") from None
+    for path, target in links:
+        make_link(path, target, root)
+    for path, target in links:
+        check_link(path, target, root)
+    return warnings
+
+
+def checked_path(path: bytes) -> str:
+    """Return a path of a repository as a relative file name, or raise SourceError if it is unsafe."""
+    from dulwich.index import validate_path, validate_path_element_ntfs
+
+    if not validate_path(path, validate_path_element_ntfs) or path.startswith(b"/") or b"\0" in path:
+        raise SourceError(f"The repository is unsafe: it holds a file named {os.fsdecode(path)!r}.")
+    return os.fsdecode(path)
+
+
+def make_link(path: Path, target: bytes, root: Path) -> None:
+    """Make a symbolic link of a repository."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.resolve().is_relative_to(root.resolve()):
+            raise FileExistsError  # through a link that was made just before
+        os.symlink(target, os.fsencode(path))
+    except (FileExistsError, NotADirectoryError, ValueError):
+        raise SourceError(
+            f"The repository is malformed: it holds {path.relative_to(root).as_posix()!r} twice."
+        ) from None
+
+
+def check_link(path: Path, target: bytes, root: Path) -> None:
+    """Raise SourceError if a link leads out of the repository."""
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):
+        real = root  # a loop of links leads nowhere; packaging refuses it if it is shipped
+    if not real.is_relative_to(root.resolve()):
+        raise SourceError(
+            f"The link {path.relative_to(root).as_posix()!r} points at {os.fsdecode(target)!r}, outside of the "
+            "repository. A build takes nothing from elsewhere: commit what is needed."
+        )
+
+
+# --- Stage: install requirements ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What the installer wrote into staging."""
+
+    names: tuple[str, ...]
+    """"name==version", sorted."""
+    owners: Mapping[str, str]
+    """For each file, relative to staging, the distribution that it belongs to."""
+    marks: Mapping[str, tuple[int, int, int]]
+    """For each file what tells it from one that make_dist.sh wrote in its place."""
+
+
+INSTALL_ADVICE = (
+    (r"not found in the package registry|was not found in the|Because there are no versions of|there is no version of",
+     "A requirement, or this version of it, does not exist: check its name and version."),
+    (r"Git executable not found|Git operation failed",
+     "A requirement is to be cloned with git, which Lambda has not and this version of yo-dawg does not replace: "
+     "require a release from a package index instead."),
+    (r"Failed to build|Call to `.*` failed|no wheels with a matching|no compatible wheels|has no usable wheels",
+     "A requirement has no wheel for {platform}, and building it from source failed; Lambda has no compiler. "
+     "Require a version that has such a wheel."),
+    (r"conflict|are incompatible|we can conclude that|No solution found",
+     "The requirements contradict each other: loosen or align their versions."),
+    (r"hash",
+     "A file's hash is not the one that the requirements name: pin the hashes again."),
+    (r"dns error|error sending request|timed out|Connect",
+     "The package index cannot be reached from this function: check its network (VPC, NAT)."),
+)  # fmt: skip
+"""What a text in uv's output means for the one who must act.  The first that is found counts."""
+
+
+def find_requirements(project: Path) -> Path | None:
+    """Return the file in which a project says what it needs, or None."""
+    for name in REQUIREMENT_FILES:
+        path = project / name
+        if path.is_file() and (name != "pyproject.toml" or pyproject_dependencies(path)):
+            return path
+    return None
+
+
+def pyproject_dependencies(path: Path) -> list[str]:
+    """Return [project] dependencies of a pyproject.toml; raise DependencyError if it cannot be read."""
+    try:
+        project = tomllib.loads(path.read_text()).get("project", {})
+    except ValueError as error:
+        raise DependencyError(f"{path.name} is not valid TOML: {error}.") from None
+    return list(project.get("dependencies", []))
+
+
+def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Builder, shell: Shell) -> Installed:
+    """Install what the project requires into staging; raise DependencyError."""
+    space = Workspace(toolchain.root.parent)
+    requirements = find_requirements(checkout.project)
+    if requirements is None:
+        return Installed((), {}, {})
+    try:
+        if requirements.name == "uv.lock":
+            requirements = export_lock(checkout, toolchain, shell)
+        shell.run(
+            Command(
+                [
+                    toolchain.uv, "pip", "install", "--python", sys.executable, "--target", space.staging,
+                    "--no-editable", "--link-mode", "hardlink", "--requirements", requirements,
+                ],
+                cwd=checkout.project,
+                environ={"SOURCE_DATE_EPOCH": "315532800"},
+            )
+        )  # fmt: skip
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        raise DependencyError(
+            f"Cannot install {requirements.name}: uv {error.ending}. "
+            f"{install_advice(error.tail, builder)}{error.quoted_tail}"
+        ) from None
+    return look_at_installed(space.staging)
+
+
+def export_lock(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Path:
+    """Write a project's uv.lock as requirements, without what only developers need."""
+    target = toolchain.root.parent / "uv.lock.txt"
+    options = ("--frozen", "--no-dev", "--no-emit-project", "--no-header", "--quiet")
+    shell.run(Command([toolchain.uv, "export", *options, "--output-file", target], cwd=checkout.project))
+    return target
+
+
+def install_advice(output: str, builder: Builder) -> str:
+    """Say what uv's output means for the one who must act."""
+    for pattern, advice in INSTALL_ADVICE:
+        if re.search(pattern, output, re.IGNORECASE):
+            return advice.format(platform=builder.platform)
+    return "Does it install with uv on your own machine?"
+
+
+def look_at_installed(staging: Path) -> Installed:
+    """List what was installed, and mark each file."""
+    marks = {name: mark(path) for name, path in tree_files(staging)}
+    names: list[str] = []
+    owners: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions(path=[str(staging)]):
+        names.append(f"{distribution.name}=={distribution.version}")
+        for path in distribution.files or ():
+            owners[os.path.normpath(str(path))] = distribution.name
+    return Installed(tuple(sorted(names, key=str.lower)), owners, marks)
+
+
+def mark(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written again."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# --- Stage: stage the project ---------------------------------------------------------------------
+
+
+def stage(checkout: Checkout, staging: Path, shell: Shell, log: Log) -> None:
+    """Lay the project over its dependencies: with its make_dist.sh, or else all but what is no use."""
+    script = checkout.project / "make_dist.sh"
+    if script.is_file():
+        run_make_dist(checkout, staging, shell)
+    else:
+        copied, left_out = copy_project(checkout, staging)
+        log.quote(f"no make_dist.sh: copied {copied} files, left out {', '.join(left_out) or 'none'}")
+
+
+def run_make_dist(checkout: Checkout, staging: Path, shell: Shell) -> None:
+    """Run the project's make_dist.sh with the staging directory; raise BuildScriptError."""
+    try:
+        shell.run(
+            Command(
+                ["bash", checkout.project / "make_dist.sh", staging],
+                cwd=checkout.project,
+                environ={"COMMIT": checkout.commit},
+            )
+        )
+    except CommandFailed as error:
+        refuse_if_disk_full(error, Workspace(staging.parent))
+        raise BuildScriptError(
+            f"make_dist.sh {error.ending}. It runs with bash in the project's folder, and can count on bash, "
+            f"coreutils, grep, sed and Python only.{error.quoted_tail}"
+        ) from None
+
+
+def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
+    """Copy a project's files into staging; return how many, and the names at its root that were left out.
+
+    Raises PackageError for links out of the repository: the build of a requirement may have made some.
+    """
+    copied = 0
+    top = checkout.project.resolve()
+    for name, path in tree_files(top, checkout.root, lambda path: is_project_junk(path, top=path.parent == top)):
+        target = staging / name
+        make_readable(path, path.stat().st_mode)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # the project's file wins over a dependency's
+            shutil.copy2(path, target)
+        except (IsADirectoryError, NotADirectoryError, FileExistsError):
+            raise PackageError(
+                f"The project's {name!r} collides with a dependency's file or folder: rename it."
+            ) from None
+        copied += 1
+    return copied, [path.name for path in sorted(top.iterdir()) if is_project_junk(path, top=True)]
+
+
+def is_project_junk(path: Path, *, top: bool) -> bool:
+    """Say whether a file or folder of a project is of no use in Lambda."""
+    patterns = (*PROJECT_JUNK, *PROJECT_ROOT_JUNK) if top else PROJECT_JUNK
+    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns) or (path / "pyvenv.cfg").is_file()
+
+
+# --- Stage: prune dependencies --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was taken out of the dependencies."""
+
+    files: int
+    bytes: int
+    reasons: Mapping[str, int]
+    """Bytes by reason."""
+    kept: tuple[str, ...]
+    """Test suites that were kept, since other code imports them."""
+
+
+def prune(staging: Path, installed: Installed) -> Pruned:
+    """Delete what dependencies bring that Lambda does not need.
+
+    Only files that the installer wrote and that make_dist.sh left as they were.
+    """
+    untouched = [name for name, seen in installed.marks.items() if is_untouched(staging / name, seen)]
+    suites = {suite for name in untouched if (suite := test_suite(name))}
+    imported = imported_suites(staging, suites)
+    doomed = {name: reason for name in untouched if (reason := disposal_reason(staging, name, suites - imported))}
+    reasons: Counter[str] = Counter()
+    for name, reason in doomed.items():
+        reasons[reason] += (staging / name).stat().st_size
+        (staging / name).unlink()
+    remove_empty_directories({(staging / name).parent for name in doomed}, staging)
+    return Pruned(len(doomed), sum(reasons.values()), dict(reasons.most_common()), tuple(sorted(imported)))
+
+
+def is_untouched(path: Path, seen: tuple[int, int, int]) -> bool:
+    """Say whether a file is still the one that was seen."""
+    try:
+        return not path.is_symlink() and path.is_file() and mark(path) == seen
+    except OSError:
+        return False
+
+
+def remove_empty_directories(directories: set[Path], staging: Path) -> None:
+    """Remove directories that pruning has emptied, and their parents that this empties."""
+    for directory in directories:
+        while directory != staging:
+            try:
+                directory.rmdir()
+            except OSError:
+                break  # not empty, or gone already
+            directory = directory.parent
+
+
+def disposal_reason(staging: Path, name: str, suites: set[str]) -> str | None:
+    """Say why a file of a dependency is of no use in Lambda; None if it may be."""
+    path = PurePosixPath(name)
+    if test_suite(name) in suites:
+        return "tests"
+    if any(part in DOC_DIRECTORIES for part in path.parts[:-1]) and is_documentation(staging, path):
+        return "documentation"
+    if name == ".lock" or (path.parent.suffix == ".dist-info" and path.name in INSTALLER_FILES):
+        return "installer's records"
+    if path.parts[0] == "bin" and is_python_script(staging / name):
+        return "console scripts"
+    if path.suffix in (".pyc", ".pyo"):
+        return "stale bytecode"
+    return None
+
+
+def test_suite(name: str) -> str | None:
+    """Return the test directory that a dependency's file is in, relative to staging, or None."""
+    parts = PurePosixPath(name).parts
+    for depth, part in enumerate(parts[:-1]):
+        if part in TEST_DIRECTORIES:
+            return "/".join(parts[: depth + 1])
+    return None
+
+
+def is_documentation(staging: Path, path: PurePosixPath) -> bool:
+    """Say whether the topmost docs folder above a file holds no Python at all."""
+    depth = next(index for index, part in enumerate(path.parts) if part in DOC_DIRECTORIES)
+    folder = staging.joinpath(*path.parts[: depth + 1])
+    return not any(folder.rglob("*.py")) and not any(folder.rglob("*.so"))
+
+
+def is_python_script(path: Path) -> bool:
+    """Say whether a file is a script for Python, which names the builder's interpreter in its first line."""
+    with path.open("rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and (b"python" in first or first.startswith(b"#!/bin/sh"))
+
+
+IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(.*)|import[ \t]+(.*))$", re.MULTILINE)
+DOTTED_STRING = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)*\.tests?(?:\.\w+)*)["']""")
+
+
+def imported_suites(staging: Path, suites: set[str]) -> set[str]:
+    """Return the test suites that code outside of them imports, or names in a string.
+
+    numpy.testing needs numpy._core.tests, networkx once imported its own tests: a name alone proves
+    nothing.
+    """
+    if not suites:
+        return set()
+    found: set[str] = set()
+    for name, path in tree_files(staging):
+        if name.endswith(".py") and (test_suite(name) not in suites):
+            text = path.read_text(errors="replace")
+            if "test" in text:
+                mentioned = set(mentioned_modules(text, name))
+                found |= {suite for suite in suites if is_mentioned(suite.replace("/", "."), mentioned)}
+    return found
+
+
+def is_mentioned(suite: str, mentioned: set[str]) -> bool:
+    """Say whether a module, or one inside it, is among those mentioned."""
+    return any(each == suite or each.startswith(f"{suite}.") for each in mentioned)
+
+
+def mentioned_modules(text: str, name: str) -> Iterator[str]:
+    """Yield the dotted names, absolute, of modules that a source file imports or names in a string."""
+    package = list(PurePosixPath(name).parent.parts)
+    for origin, names, plain in IMPORT.findall(text):
+        if plain:
+            yield from (part.split(" as ")[0].strip() for part in plain.split("#")[0].split(","))
+            continue
+        stripped = origin.lstrip(".")
+        up = len(origin) - len(stripped)
+        base = package[: len(package) - (up - 1)] if up else []
+        module = ".".join([*base, *([stripped] if stripped else [])])
+        yield module
+        for each in re.findall(r"\w+", names.split("#")[0]):
+            yield f"{module}.{each}" if module else each
+    yield from DOTTED_STRING.findall(text)
+
+
+# --- Stage: zip -----------------------------------------------------------------------------------
+
+
+def check_handler(staging: Path, target: Target) -> list[str]:
+    """Raise PackageError if the function's handler is not in the package; return warnings.
+
+    Where the function has layers, the module may be in one of them, and only a warning is given.
+    """
+    module_name, _, function = target.handler.rpartition(".")
+    module = staging / module_name.replace(".", "/")
+    source = next(
+        (path for path in (module.with_name(module.name + ".py"), module / "__init__.py") if path.is_file()),
+        None,
+    )
+    if source is None:
+        if any(module.parent.glob(f"{module.name}.*.so")):
+            return []
+        if target.has_layers:
+            return [f"the handler {target.handler} is not in the package; it must be in one of the function's layers"]
+        there = sorted(path.name for path in staging.glob("*.py"))
+        raise PackageError(
+            f"The handler of {target.name} is {target.handler!r}, but the package has no "
+            f"{module.relative_to(staging)}.py. Python files at its root: {', '.join(there[:10]) or 'none'}. "
+            "Change the function's Handler, or what make_dist.sh copies."
+        )
+    try:
+        names = bound_names(source.read_bytes())
+    except SyntaxError as error:
+        raise PackageError(
+            f"{source.relative_to(staging)}, the module of the handler {target.handler!r}, is not valid Python: "
+            f"{error.msg} (line {error.lineno})."
+        ) from None
+    if function not in names and "*" not in names:
+        raise PackageError(
+            f"The handler of {target.name} is {target.handler!r}, but {source.relative_to(staging)} defines no "
+            f"{function!r}{nearest(function, dict.fromkeys(names))}. Change the function's Handler or the module."
+        )
+    return []
+
+
+def bound_names(source: bytes) -> set[str]:
+    """Return the names that a module binds at its top level; "*" stands for a star import."""
+    names: set[str] = set()
+    todo: list[ast.AST] = list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+        elif not isinstance(node, ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return names
+
+
+def largest_packages(staging: Path, owners: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Return the largest distributions of a package with their bytes; what no one owns is "(project)"."""
+    sizes: Counter[str] = Counter()
+    for name, path in tree_files(staging):
+        sizes[owners.get(name, "(project)")] += path.stat().st_size
+    return sizes.most_common(LARGEST)
+
+
+def check_size(staging: Path, largest: Sequence[tuple[str, int]]) -> None:
+    """Raise PackageError if Lambda would not take a package of this size: before the work of zipping it."""
+    total = sum(path.stat().st_size for _, path in tree_files(staging))
+    if total > MAX_UNZIPPED_BYTES:
+        table = "\n".join(f"  {size(count):>10}  {name}" for name, count in largest)
+        raise PackageError(
+            f"The package unzips to {total:,} bytes; Lambda takes {MAX_UNZIPPED_BYTES:,} (250 MB), layers "
+            f"included. Drop a dependency, or delete its unneeded data in make_dist.sh. Its largest parts:\n{table}"
+        )
+
+
+# --- Stage: deploy --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """The function to update, as Lambda describes it."""
+
+    name: str
+    arn: str
+    handler: str
+    code_sha256: str
+    revision: str | None
+    has_layers: bool
+    busy: bool
+    failure: str | None
+
+    @classmethod
+    def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
+        """Read the answer of GetFunctionConfiguration."""
+        status = answer.get("LastUpdateStatus")
+        return cls(
+            name=answer["FunctionName"],
+            arn=answer["FunctionArn"],
+            handler=answer.get("Handler", ""),
+            code_sha256=answer.get("CodeSha256", ""),
+            revision=answer.get("RevisionId"),
+            has_layers=bool(answer.get("Layers")),
+            busy=status == "InProgress" or answer.get("State") == "Pending",
+            failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
+        )
+
+
+def check_deployable(request: BuildRequest, builder: Builder, settings: Settings) -> None:
+    """Raise DeployError if the function is not one that this builder may update.  Asks AWS nothing."""
+    name = request.function_name
+    parts = FUNCTION.fullmatch(request.function)
+    account = parts and parts["account"]
+    region = parts and parts["region"]
+    if (account and account != builder.account) or (region and region != builder.arn.split(":")[3]):
+        raise DeployError(f"{request.function} is in another account or region than this builder, {builder.arn}.")
+    if name == builder.name:
+        raise DeployError(f'{name} is this builder, and does not update itself: use "./deploy.sh bootstrap".')
+    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.deployable):
+        raise DeployError(
+            f"{name} is not among the functions that {builder.name} may update ({', '.join(settings.deployable)}). "
+            'Add it to deployable_functions in config.ini and run "./deploy.sh bootstrap".'
+        )
+
+
+def describe_function(aws: Aws, name: str) -> dict[str, Any]:
+    """Ask Lambda about a function; raise DeployError."""
+    with aws_says(f"look at the function {name}"):
+        try:
+            answer: dict[str, Any] = aws.functions.get_function_configuration(FunctionName=name)
+        except aws.functions.exceptions.ResourceNotFoundException:
+            raise DeployError(f"There is no function {name} in this account and region. Create it first.") from None
+    return answer
+
+
+def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
+    """Ask Lambda about the target; raise DeployError if this builder cannot serve it."""
+    answer = describe_function(aws, name)
+    if answer.get("PackageType", "Zip") != "Zip":
+        raise DeployError(f"{name} is a container image function; yo-dawg builds zip packages only.")
+    runtime = answer.get("Runtime")
+    architecture = (answer.get("Architectures") or ["x86_64"])[0]
+    if (runtime, architecture) != (builder.runtime, builder.architecture):
+        raise DeployError(
+            f"{name} runs on {runtime}, {architecture}; this builder is {builder.runtime}, {builder.architecture}, "
+            "and what it builds fits only that. Change the function, or deploy a second yo-dawg (a config.ini with "
+            "another function_name, runtime and architecture)."
+        )
+    return Target.from_configuration(answer)
+
+
+def wait_until_updated(aws: Aws, name: str) -> Target:
+    """Wait until Lambda is done with an update of the function; the deadline ends the wait."""
+    while True:
+        target = Target.from_configuration(describe_function(aws, name))
+        if not target.busy:
+            return target
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What became of the package."""
+
+    status: str
+    function_arn: str
+    version: str
+    s3_uri: str
+
+
+def package_key(name: str, archive: Archive) -> str:
+    """Return the key of a package: its name is its content's digest."""
+    return f"packages/{name}/{archive.hex_digest}.zip"
+
+
+def deploy(archive: Archive, target: Target, store: Store, aws: Aws) -> Deployment:
+    """Upload the package, point the function at it, wait until Lambda has taken it, and verify that."""
+    key = package_key(target.name, archive)
+    store.upload(key, archive.path, "application/zip")
+    for last_try in (False, False, False, False, True):
+        current = wait_until_updated(aws, target.name)
+        revision = {"RevisionId": current.revision} if current.revision else {}
+        with aws_says(f"update the function {target.name}"):
+            try:
+                aws.functions.update_function_code(
+                    FunctionName=target.name, S3Bucket=store.bucket, S3Key=f"{store.prefix}/{key}", **revision
+                )
+                break
+            except aws.functions.exceptions.ClientError as error:
+                # 409: an update of somebody else's is under way; 412: there was one since we looked.
+                retry = ("ResourceConflictException", "PreconditionFailedException")
+                if error_code(error) not in retry or last_try:
+                    raise
+    updated = wait_until_updated(aws, target.name)
+    if updated.failure:
+        raise DeployError(f"Lambda did not take the new code of {target.name}: {updated.failure}.")
+    if updated.code_sha256 != archive.sha256:
+        raise DeployError(
+            f"{target.name} runs code with the digest {updated.code_sha256}, not this build's {archive.sha256}: "
+            "somebody else updated it in the meantime. Build again if this commit is to win."
+        )
+    return Deployment("deployed", updated.arn, "$LATEST", store.uri(key))
+
+
+# --- Actions --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an action works with."""
+
+    settings: Settings
+    builder: Builder
+    space: Workspace
+    log: Log
+    shell: Shell
+    aws: Aws
+    store: Store
+
+
+def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
+    """Make the toolchain in a virtualenv, prove it, and store it; do nothing if the stored one fits."""
+    space, store, log = job.space, job.store, job.log
+    with log.step("look", "[1/5] look for a toolchain"):
+        stored = None if request.force else stored_toolchain(store, job.builder, space)
+        fits = stored is not None and store.holds(toolchain_key(stored["sha256"]), stored["sha256"])
+    if stored is not None and fits:
+        log.say("The stored toolchain fits.")
+        return bootstrap_result("unchanged", stored, job)
+    with log.step("virtualenv", "[2/5] make a virtualenv"):
+        virtualenv = make_virtualenv(space, job.shell)
+    with log.step("install", "[3/5] install the toolchain"):
+        install_toolchain(virtualenv, space, job.shell)
+        toolchain = collect_toolchain(virtualenv, space, job.shell)
+    with log.step("zip", "[4/5] zip"):
+        archive = write_zip(toolchain.root, space.archive)
+        log.quote(f"{archive.files} files, {size(archive.zip_bytes)} zipped")
+    with log.step("upload", "[5/5] upload"):
+        made = {
+            "inputs": toolchain_inputs(job.builder),
+            "sha256": archive.hex_digest,
+            "packages": list(look_at_installed(toolchain.packages).names),
+        }
+        store.upload(toolchain_key(archive.hex_digest), archive.path, "application/zip")
+        # The pointer goes last: whoever reads it finds what it points at.
+        store.upload_json(toolchain_pointer(job.builder), made)
+    return bootstrap_result("bootstrapped", made, job)
+
+
+def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """Return bootstrap's answer (contract §5)."""
+    return {
+        "status": status,
+        "toolchain": {
+            "s3_uri": job.store.uri(toolchain_key(made["sha256"])),
+            "sha256": made["sha256"],
+            "packages": made["packages"],
+        },
+        "seconds": seconds(job.log),
+    }
+
+
+def build(request: BuildRequest, job: Job) -> dict[str, Any]:
+    """Clone, install, stage, prune, zip and deploy one project."""
+    space, log, shell, builder = job.space, job.log, job.shell, job.builder
+    target = look_at_target(job.aws, request.function_name, builder)
+    token = git_token(job.aws, job.settings)
+    log.hide(token)
+    source = Source(job.settings.repository_url(request.repo_name), job.settings.username, token)
+    with log.step("toolchain", "[1/7] get the toolchain"):
+        toolchain = get_toolchain(job.store, builder, space)
+    with log.step("clone", f"[2/7] clone {source.url}"):
+        checkout = clone(source, request, toolchain, shell)
+        log.quote(f"{checkout.ref} is at commit {checkout.commit}")
+    with log.step("install", "[3/7] install requirements"):
+        installed = install_requirements(checkout, toolchain, builder, shell)
+    with log.step("stage", "[4/7] stage the project"):
+        stage(checkout, space.staging, shell, log)
+    with log.step("prune", "[5/7] prune dependencies"):
+        pruned = prune(space.staging, installed)
+        log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+    with log.step("zip", "[6/7] zip"):
+        largest = largest_packages(space.staging, installed.owners)
+        check_size(space.staging, largest)
+        warnings = [*checkout.warnings, *check_handler(space.staging, target)]
+        archive = write_zip(space.staging, space.archive)
+        log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
+    with log.step("deploy", f"[7/7] deploy {target.name}"):
+        deployment = settle(request, archive, target, job)
+        log.quote(f"{deployment.status}: {target.name} {archive.sha256}")
+    for warning in warnings:
+        log.say(f"Warning: {warning}.")
+    return {
+        "status": deployment.status,
+        "function": target.name,
+        "function_arn": deployment.function_arn,
+        "commit": checkout.commit,
+        "ref": checkout.ref,
+        "code_sha256": archive.sha256,
+        "version": deployment.version,
+        "alias": None,
+        "package": {
+            "zip_bytes": archive.zip_bytes,
+            "unzipped_bytes": archive.unzipped_bytes,
+            "files": archive.files,
+            "s3_uri": deployment.s3_uri,
+            "largest": [list(each) for each in largest],
+        },
+        "dependencies": list(installed.names),
+        "pruned": {
+            "files": pruned.files,
+            "bytes": pruned.bytes,
+            "reasons": dict(pruned.reasons),
+            "kept": list(pruned.kept),
+        },
+        "warnings": warnings,
+        "seconds": seconds(log),
+    }
+
+
+def settle(request: BuildRequest, archive: Archive, target: Target, job: Job) -> Deployment:
+    """Deploy the package, unless this is a rehearsal or the function runs these very bytes already."""
+    uri = job.store.uri(package_key(target.name, archive))
+    if request.dry_run:
+        return Deployment("built", target.arn, "$LATEST", uri)
+    if target.code_sha256 == archive.sha256 and not request.force:
+        return Deployment("unchanged", target.arn, "$LATEST", uri)
+    return deploy(archive, target, job.store, job.aws)
+
+
+def seconds(log: Log) -> dict[str, float]:
+    """Return the seconds of each stage, and of all of them."""
+    return {"total": round(sum(log.seconds.values()), 3), **log.seconds}
+
+
+@dataclass(frozen=True)
+class Action:
+    """A kind of event: what it may hold, and what is done for it."""
+
+    request: type[Any]
+    run: Callable[[Any, Job], dict[str, Any]]
+
+
+ACTIONS: Mapping[str, Action] = {
+    "bootstrap": Action(BootstrapRequest, bootstrap),
+    "build": Action(BuildRequest, build),
+}
+
+
+def run_action(request: BootstrapRequest | BuildRequest, job: Job, context: LambdaContext) -> dict[str, Any]:
+    """Run the action within the deadline; of a build keep a record, of a failed one too."""
+    action = next(each for each in ACTIONS.values() if isinstance(request, each.request))
+    result: dict[str, Any] = {}
+    try:
+        with deadline(context.get_remaining_time_in_millis(), job.log), room_on_disk(job.space):
+            result = action.run(request, job)
+    except YoDawgError as error:
+        message = job.log.mask(str(error))
+        job.log.say(f"{type(error).__name__}: {message}")
+        result = {"status": "failed", "errorType": type(error).__name__, "errorMessage": message}
+        # The message stands alone: a traceback through this file would tell the caller nothing.
+        raise type(error)(message) from None
+    finally:
+        job.shell.close()
+        if result and isinstance(request, BuildRequest) and not request.dry_run:
+            result["log"] = record(request, result, job, context)
+    return result
+
+
+def record(request: BuildRequest, outcome: Mapping[str, Any], job: Job, context: LambdaContext) -> str | None:
+    """Store the build's log and a record of its outcome; return the log's address.
+
+    The build stands or fails without its record: what hinders it is only told.
+    """
+    began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    key = f"builds/{request.function_name}/{began}-{job.builder.request_id}"
+    try:
+        with deadline(context.get_remaining_time_in_millis(), job.log):
+            job.store.upload(f"{key}.log", job.space.log, "text/plain; charset=utf-8")
+            summary = {"request_id": job.builder.request_id, "request": vars(request), **outcome}
+            job.store.upload_json(f"{key}.json", summary)
+    except YoDawgError as error:
+        job.log.say(f"Warning: no record was kept: {error}")
+        return None
+    return job.store.uri(f"{key}.log")
+
+
+@contextlib.contextmanager
+def room_on_disk(space: Workspace) -> Iterator[None]:
+    """Turn a full disk, wherever this process meets it, into words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise disk_full(space.root) from None
+
+
+# --- The handler ----------------------------------------------------------------------------------
+
+
+def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
+    """Do the action that the event asks for, and return what was done; raise YoDawgError.
+
+    What can be refused without any work is refused first.
+    """
+    request = parse_request(event)
+    settings = Settings.from_environ(os.environ)
+    builder = Builder.from_context(context)
+    if isinstance(request, BuildRequest):
+        check_deployable(request, builder, settings)
+    protect_process()
+    if settings.tmp_is_ours:
+        kill_leftovers()
+    with (
+        workspace(settings.tmp, tmp_is_ours=settings.tmp_is_ours) as space,
+        contextlib.closing(Log(settings.secrets, space.log)) as log,
+    ):
+        return run_action(request, open_job(settings, builder, space, log), context)
+
+
+def open_job(settings: Settings, builder: Builder, space: Workspace, log: Log) -> Job:
+    """Bring together what the actions work with."""
+    put_python_on_path(space)
+    aws = make_clients()
+    return Job(
+        settings=settings,
+        builder=builder,
+        space=space,
+        log=log,
+        shell=Shell(child_environ(space, settings), log),
+        aws=aws,
+        store=Store(aws.s3, settings.bucket, builder.name, builder.account),
+    )
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["git-worker"]:
+    git_worker()
