@@ -1,0 +1,1 @@
+"""An embedded AWS: S3, IAM, CloudFormation and Lambda on this machine, without account, Docker or root."""

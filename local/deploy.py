@@ -1,0 +1,351 @@
+"""The parts of deploy.sh that are easier in Python: config.ini, JSON, the function's zip, the answers.
+
+deploy.sh calls the programs (aws, pip's virtualenv) and decides what happens when; this file reads and
+writes what goes through them.  Each command prints what deploy.sh needs on standard output, words for
+people on standard error, and exits with 1 if something is wrong.  Standard library only.
+
+settings CONFIG                      what deploy.sh itself must know, NAME=VALUE, each ended by a NUL
+parameters CONFIG CODE_KEY           the stack's parameters, likewise
+payload NAME=VALUE… NAME:=JSON…      an event
+package TARGET                       write the function's zip; print its SHA-256 in hex and in base64
+differences CONFIG KEY SHA256 FOLDER
+                                     compare FOLDER/function.json (GetFunctionConfiguration) with what is
+                                     wanted; say what differs, write the updates as FOLDER/code.json and
+                                     FOLDER/configuration.json
+failures EVENTS                      the reasons in the answer of DescribeStackEvents
+reply FOLDER                         an answer, FOLDER/answer.json, and Invoke's own words about it,
+                                     FOLDER/invocation.json: a summary, or the error
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from local.config import Config, ConfigFault
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+FORESEEN = (
+    "RequestError", "ConfigError", "NotBootstrapped", "SourceError", "DependencyError", "BuildScriptError",
+    "PackageError", "DeployError", "BuildInProgress", "DeadlineError",
+)  # fmt: skip
+"""Errors whose message stands alone (contract §5).  Any other one needs its traceback and the log."""
+
+INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+"""pip's bookkeeping: it holds paths and digests of this machine's scripts, so no two machines agree."""
+
+
+class Fault(Exception):
+    """What deploy.sh was asked for failed; the text says why."""
+
+
+# --- Configuration -----------------------------------------------------------------------------------
+
+
+def settings(config: str) -> None:
+    """Print what deploy.sh itself needs to know of config.ini."""
+    read = Config.read(Path(config))
+    names = ("aws_profile", "aws_region", "deployment_bucket", "function_name", "stack_name", "timeout")
+    secret = read.token_secret or read.deploy_key_secret
+    print_pairs({name: getattr(read, name) for name in names} | {"secret": secret})
+
+
+def parameters(config: str, code_key: str) -> None:
+    """Print the stack's parameters."""
+    print_pairs(Config.read(Path(config)).parameters(code_key))
+
+
+def print_pairs(pairs: Mapping[str, object]) -> None:
+    """Print NAME=VALUE, each ended by a NUL: a value may hold anything else."""
+    sys.stdout.write("".join(f"{name}={value}\0" for name, value in pairs.items()))
+
+
+def payload(*pairs: str) -> None:
+    """Print an event as JSON; a value after ":=" is JSON already, one after "=" is text."""
+    event: dict[str, object] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        event[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
+    print(json.dumps(event))
+
+
+# --- The function's zip ------------------------------------------------------------------------------
+
+
+def package(target: str) -> None:
+    """Write the function's zip: lambda_function.py, its pins, and the packages that travel with it."""
+    sys.path.insert(0, str(CHECKOUT))
+    import lambda_function
+
+    with tempfile.TemporaryDirectory(prefix="yo-dawg-") as scratch:
+        tree = Path(scratch, "tree")
+        tree.mkdir()
+        for name in ("lambda_function.py", "requirements.txt"):
+            shutil.copyfile(CHECKOUT / name, tree / name)
+        pins = Path(scratch, "function.txt")
+        text = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
+        pins.write_text(lambda_function.requirement_group(text, "function"), encoding="utf-8")
+        install(pins, tree)
+        make_portable(tree)
+        archive = lambda_function.write_zip(tree, Path(target))
+    print(archive.hex_digest, archive.sha256)
+
+
+def install(pins: Path, target: Path) -> None:
+    """Install pinned packages into a directory."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile"]
+    # A user's pip may be told to install into the home directory; that does not go with --target.
+    environ = os.environ | {"PIP_USER": "0"}
+    command = [*pip, *options, "--target", str(target), "-r", str(pins)]
+    ran = subprocess.run(command, env=environ, check=False, stdout=sys.stderr)  # noqa: S603  # no shell
+    if ran.returncode:
+        raise Fault(f"pip could not install what travels in the function's zip (exit status {ran.returncode}).")
+
+
+def make_portable(tree: Path) -> None:
+    """Remove what would make two machines' zips differ; refuse what would not run on every one."""
+    shutil.rmtree(tree / "bin", ignore_errors=True)
+    for path in sorted(tree.rglob("*")):
+        if path.parent.suffix == ".dist-info" and path.name in INSTALLER_FILES:
+            path.unlink()
+        elif path.name == "__pycache__":
+            shutil.rmtree(path)
+        elif path.suffix in (".so", ".pyd", ".dylib"):
+            raise Fault(f"{path.relative_to(tree)} is compiled, so the zip would fit one architecture only.")
+
+
+# --- What is deployed, against what is wanted ------------------------------------------------------------
+
+
+def differences(config: str, key: str, sha256: str, folder: str) -> None:
+    """Say how the function differs from what config.ini and the zip ask for, and write the updates."""
+    wanted, found = Config.read(Path(config)), load(Path(folder, "function.json"))
+    code = code_updates(wanted, key, sha256, found)
+    configuration = configuration_updates(wanted, found)
+    for name, update in (("code", code), ("configuration", configuration)):
+        path = Path(folder, f"{name}.json")
+        path.unlink(missing_ok=True)
+        if update:
+            path.write_text(json.dumps({"FunctionName": wanted.function_name, **update}), encoding="utf-8")
+    if "S3Key" in code and found.get("CodeSha256") != sha256:
+        print(f"CodeSha256 is {found.get('CodeSha256') or 'unknown'}, not {sha256}")
+    for name, value in (code | configuration).items():
+        if name == "Environment":
+            print(f"Environment differs in {', '.join(differing_variables(wanted, found))}")
+        elif not name.startswith("S3"):
+            print(f"{name} is {brief(found.get(name))}, not {brief(value)}")
+
+
+def code_updates(wanted: Config, key: str, sha256: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to send to UpdateFunctionCode; nothing about the code where no digest is given."""
+    update: dict[str, Any] = {}
+    if found.get("Architectures", ["x86_64"]) != [wanted.architecture]:
+        update["Architectures"] = [wanted.architecture]
+    if sha256 and (update or found.get("CodeSha256") != sha256):
+        update |= {"S3Bucket": wanted.deployment_bucket, "S3Key": key}
+    return update
+
+
+def configuration_updates(wanted: Config, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to send to UpdateFunctionConfiguration."""
+    asked: dict[str, Any] = {
+        "Runtime": wanted.runtime,
+        "Handler": "lambda_function.lambda_handler",
+        "MemorySize": wanted.memory_size,
+        "EphemeralStorage": {"Size": wanted.ephemeral_storage},
+        "Timeout": wanted.timeout,
+    }
+    update = {name: value for name, value in asked.items() if found.get(name) != value}
+    if differing_variables(wanted, found):
+        update["Environment"] = {"Variables": wanted.environment()}
+    return update
+
+
+def differing_variables(wanted: Config, found: Mapping[str, Any]) -> list[str]:
+    """Name the environment variables that are not as they should be."""
+    there = (found.get("Environment") or {}).get("Variables") or {}
+    asked = wanted.environment()
+    return sorted(name for name in there.keys() | asked if there.get(name) != asked.get(name))
+
+
+def brief(value: object) -> str:
+    """Write a property of a function for people."""
+    match value:
+        case {"Size": size}:
+            return str(size)
+        case [only]:
+            return str(only)
+    return str(value)
+
+
+def failures(events: str) -> None:
+    """Print why a stack failed: the first reasons, without those that only follow from them."""
+    told: list[str] = []
+    for event in reversed(load(Path(events)).get("StackEvents", [])):
+        status, reason = str(event.get("ResourceStatus", "")), str(event.get("ResourceStatusReason", ""))
+        if status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS") and is_stack(event):
+            told.clear()  # what came before was another attempt
+        followed = re.match("Resource (creation|update) cancelled", reason)
+        if status.endswith("_FAILED") and reason and not followed:
+            told.append(f"{event.get('LogicalResourceId')}: {reason}")
+    print(plain("\n".join(told[:5]) or "CloudFormation gives no reason."))
+
+
+def is_stack(event: Mapping[str, Any]) -> bool:
+    """Say whether an event is about the stack itself, not about a resource in it."""
+    return event.get("ResourceType") == "AWS::CloudFormation::Stack"
+
+
+# --- Answers --------------------------------------------------------------------------------------------
+
+
+def reply(folder: str) -> None:
+    """Print a summary of the function's answer; raise Fault if it is an error."""
+    invocation = load(Path(folder, "invocation.json"))
+    text = Path(folder, "answer.json").read_text("utf-8", "replace")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = text[:1000]
+    if invocation.get("FunctionError"):
+        raise Fault("\n".join(error_lines(answer, invocation)))
+    if not isinstance(answer, dict) or "status" not in answer:
+        raise Fault(f"The function's answer is not one of yo-dawg's: {text[:1000]}")
+    print(plain("\n".join(summary(answer))))
+
+
+def error_lines(answer: object, invocation: Mapping[str, Any]) -> Iterator[str]:
+    """Write an error for people: its message, and what was not foreseen with all there is to know."""
+    error = answer if isinstance(answer, dict) else {"errorMessage": answer}
+    error_type = error.get("errorType") or invocation["FunctionError"]
+    yield f"{error_type}: {error.get('errorMessage') or 'no message'}"
+    if error_type in FORESEEN:
+        return
+    trace = error.get("stackTrace")
+    if isinstance(trace, list) and trace:
+        yield "Traceback:"
+        yield "".join(str(line) for line in trace).rstrip()
+    log = base64.b64decode(invocation.get("LogResult") or "").decode("utf-8", "replace").strip()
+    if log:
+        yield f"The end of its log:\n{log}"
+
+
+def summary(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Write a result (contract §5) so that it fits a screen."""
+    toolchain, package = answer.get("toolchain") or {}, answer.get("package") or {}
+    rows: list[tuple[str, object]] = [
+        ("status", answer["status"]),
+        ("function", answer.get("function")),
+        ("commit", join(answer.get("commit"), answer.get("ref"))),
+        ("code", answer.get("code_sha256")),
+        ("version", join(answer.get("version"), answer.get("alias"))),
+        ("size", sizes(package)),
+        ("largest", ", ".join(f"{name} {megabytes(each)}" for name, each in package.get("largest", [])[:4])),
+        ("dependencies", counted(answer.get("dependencies"))),
+        ("pruned", pruned(answer.get("pruned") or {})),
+        ("package", package.get("s3_uri")),
+    ]
+    rows += [
+        ("toolchain", toolchain.get("s3_uri")),
+        ("packages", counted(toolchain.get("packages"))),
+        ("log", answer.get("log")),
+        ("seconds", seconds(answer.get("seconds") or {})),
+    ]
+    rows += [("warning", warning) for warning in answer.get("warnings") or []]
+    for name, value in rows:
+        if value not in (None, ""):
+            yield f"{name:<13} {value}"
+
+
+def join(value: object, more: object) -> str:
+    """Write a value with another one in brackets after it, if they are there."""
+    return f"{value} ({more})" if value and more else str(value or "")
+
+
+def sizes(package: Mapping[str, Any]) -> str:
+    """Write a package's sizes."""
+    if not package:
+        return ""
+    zipped, unzipped = megabytes(package.get("zip_bytes")), megabytes(package.get("unzipped_bytes"))
+    return f"{zipped} zipped, {unzipped} unzipped, {package.get('files', 0)} files"
+
+
+def megabytes(count: object) -> str:
+    """Write a number of bytes for people."""
+    if not isinstance(count, int | float):
+        return "?"
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def counted(names: Sequence[str] | None) -> str:
+    """Write a list with its length; a long one without its end."""
+    if names is None:
+        return ""
+    shown = ", ".join(map(str, names[:6]))
+    return f"{len(names)}" + (f": {shown}" if names else "") + (", …" if len(names) > 6 else "")
+
+
+def pruned(what: Mapping[str, Any]) -> str:
+    """Write what was pruned."""
+    return f"{what['files']} files, {megabytes(what.get('bytes'))}" if what.get("files") else ""
+
+
+def seconds(spent: Mapping[str, Any]) -> str:
+    """Write the seconds of all stages, and of each."""
+    parts = ", ".join(f"{name} {value}" for name, value in spent.items() if name != "total")
+    return join(spent.get("total"), parts)
+
+
+def plain(text: str) -> str:
+    """Take out what could steer a terminal: the words of a repository or a tool stand in a reply."""
+    text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text)
+    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]", "", text)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a JSON object; one that cannot be read is a Fault."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise Fault(f"The AWS CLI's answer ({path.name}) is not a JSON object.")
+    return value
+
+
+# --- The command line -------------------------------------------------------------------------------------
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "settings": settings,
+    "parameters": parameters,
+    "payload": payload,
+    "package": package,
+    "differences": differences,
+    "failures": failures,
+    "reply": reply,
+}
+
+
+def main(name: str, *arguments: str) -> int:
+    """Run one command; say in words why it failed."""
+    try:
+        COMMANDS[name](*arguments)
+    except (ConfigFault, Fault) as fault:
+        print(plain(str(fault)), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
