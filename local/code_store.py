@@ -1,0 +1,145 @@
+"""Deployment packages: checked as Lambda checks them, and unpacked with their modes and symlinks."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+UNZIPPED_LIMIT = 262_144_000
+ZIPPED_LIMIT = 52_428_800
+"""The limit of a package inside a request; one from S3 has only the unzipped limit."""
+
+
+class BadPackage(Exception):
+    """Lambda would not take this package; the message is Lambda's own."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A package that was taken."""
+
+    sha256: str
+    """In base64, as CodeSha256 has it."""
+    size: int
+    unzipped_size: int
+    archive: Path
+    tree: Path
+
+
+class CodeStore:
+    """Packages by their content, below one directory of the server's."""
+
+    def __init__(self, root: Path) -> None:
+        """Begin with none."""
+        self.root = root
+        self.lock = threading.Lock()
+        self.known: dict[str, Code] = {}
+
+    def add(self, content: bytes) -> Code:
+        """Check and unpack a package, or raise BadPackage."""
+        digest = hashlib.sha256(content)
+        with self.lock:
+            if digest.hexdigest() not in self.known:
+                self.known[digest.hexdigest()] = self.unpack(content, digest.hexdigest(), digest.digest())
+            return self.known[digest.hexdigest()]
+
+    def unpack(self, content: bytes, name: str, digest: bytes) -> Code:
+        """Unpack a package next to its archive."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=self.root))
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                size = sum(info.file_size for info in archive.infolist())
+                if size >= UNZIPPED_LIMIT:
+                    raise BadPackage(f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes")
+                unpack(archive, scratch)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            remove_tree(scratch)
+            raise BadPackage(
+                "Could not unzip uploaded file. Please check your file, then try to upload again."
+            ) from error
+        except BadPackage:
+            remove_tree(scratch)
+            raise
+        tree, kept = self.root / name, self.root / f"{name}.zip"
+        scratch.chmod(0o755)
+        scratch.rename(tree)
+        kept.write_bytes(content)
+        return Code(base64.b64encode(digest).decode(), len(content), size, kept, tree)
+
+    def merged(self, layers: Sequence[Code]) -> Path | None:
+        """Return a tree that holds these layers, later ones over earlier ones; None if there is no layer."""
+        if len(layers) < 2:
+            return layers[0].tree if layers else None
+        name = hashlib.sha256("".join(layer.sha256 for layer in layers).encode()).hexdigest()
+        target = self.root / f"layers-{name}"
+        with self.lock:
+            if not target.exists():
+                scratch = Path(tempfile.mkdtemp(dir=self.root))
+                for layer in layers:
+                    shutil.copytree(layer.tree, scratch, symlinks=True, dirs_exist_ok=True)
+                scratch.chmod(0o755)
+                scratch.rename(target)
+        return target
+
+
+def entries(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, zipfile.ZipInfo, int]]:
+    """Yield the entries with their modes; refuse names that lead out of the tree."""
+    for info in archive.infolist():
+        name = PurePosixPath(info.filename)
+        if name.is_absolute() or ".." in name.parts or "\0" in info.filename:
+            raise ValueError(f"unsafe name: {info.filename}")
+        if name.parts:
+            yield name, info, info.external_attr >> 16
+
+
+def unpack(archive: zipfile.ZipFile, target: Path) -> None:
+    """Unpack into an empty directory: files first, so that no symlink can lead one of them elsewhere."""
+    links = []
+    for name, info, mode in entries(archive):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if info.is_dir():
+            path.mkdir(exist_ok=True)
+        elif stat.S_ISLNK(mode):
+            links.append((path, archive.read(info).decode()))
+        else:
+            with archive.open(info) as source, open(path, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            path.chmod(visible_mode(mode) if mode else 0o644)
+    for path, destination in links:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        os.symlink(destination, path)
+
+
+def visible_mode(mode: int) -> int:
+    """Return the mode a file gets here, so that its owner has no more than Lambda's user would.
+
+    In Lambda the files are root's, and the function reads them as "other". In a sandbox there is one user, who owns
+    them: where "other" may not read or execute a file, its owner may not either.
+    """
+    others = mode & 0o5
+    return mode & 0o777 & ~(0o550 & ~(others << 6 | others << 3))
+
+
+def remove_tree(tree: Path) -> None:
+    """Remove a directory tree, if need be against its modes."""
+    for directory, folders, _ in os.walk(tree):
+        for folder in folders:
+            path = os.path.join(directory, folder)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(tree, ignore_errors=True)

@@ -1,0 +1,332 @@
+"""What the embedded AWS does differently from moto, each with its reason. Lambda is in lambda_api.py, all of it.
+
+- API Gateway's import of OpenAPI files needs a package that pulls in twenty others; it is left out, so moto's
+  CloudFormation, which imports all services, finds a stand-in.
+- CloudFormation: AWS::Lambda::* resources are our own Lambda's. moto drops EphemeralStorage, Architectures, Layers,
+  Tags and LoggingConfig, replaces a function that it should update, and does not know Alias and EventInvokeConfig.
+- CloudFormation: a resource that fails makes a stack that is rolled back and says why. moto answers 500, and half of
+  the stack stays. After a change set moto keeps the stack's old parameters and outputs, so that the next one is
+  never empty; it shows a list parameter as Python does, and cannot use it again; and an update trips over a resource
+  whose condition is false.
+- S3: ExpectedBucketOwner is checked, and so are the checksums that a client sends. moto stores what it is told.
+- Logs: PutLogEvents of the functions goes straight to moto's backend.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import importlib
+import json
+import sys
+import time
+import types
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from local.rest_json import ApiError
+
+if TYPE_CHECKING:
+    from local.lambda_api import LambdaApi
+
+PARTITION = "aws"
+
+
+def stand_in_for_openapi() -> None:
+    """Give moto's API Gateway models something to import."""
+    try:
+        import openapi_spec_validator  # noqa: F401
+    except ImportError:
+        names = ("openapi_spec_validator", "openapi_spec_validator.validation",
+                 "openapi_spec_validator.validation.exceptions")  # fmt: skip
+        modules = [types.ModuleType(name) for name in names]
+        modules[0].validate = unavailable  # type: ignore[attr-defined]
+        modules[2].OpenAPIValidationError = ValueError  # type: ignore[attr-defined]
+        sys.modules.update(zip(names, modules, strict=True))
+
+
+def unavailable(*arguments: object, **keywords: object) -> None:
+    """Refuse to import an OpenAPI file."""
+    raise ValueError("the embedded AWS does not import OpenAPI files")
+
+
+# --- S3 ---
+
+
+def read_object(account: str, bucket: str, key: str, version: str | None) -> bytes:
+    """Return an object's bytes, or raise what Lambda says when it cannot read its code."""
+    from moto.s3.exceptions import MissingBucket
+    from moto.s3.models import FakeKey, s3_backends
+
+    problem = "Error occurred while GetObject. S3 Error Code: {}. S3 Error Message: {}"
+    backend = s3_backends[account][PARTITION]
+    try:
+        found = backend.get_object(bucket, key, version_id=version)
+    except MissingBucket as error:
+        text = problem.format("NoSuchBucket", "The specified bucket does not exist")
+        raise ApiError("InvalidParameterValueException", 400, text) from error
+    if not isinstance(found, FakeKey):  # nothing, or a delete marker
+        code = ("NoSuchVersion", "The specified version does not exist.") if version else (
+            "NoSuchKey", "The specified key does not exist.")  # fmt: skip
+        raise ApiError("InvalidParameterValueException", 400, problem.format(*code))
+    return bytes(found.value)
+
+
+def s3_problem(account: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, str, str] | None:
+    """Return the status, code and message with which S3 refuses a request that moto would carry out; None if none.
+
+    The body is None where it is sent in chunks with a trailer, whose checksum moto reads by itself.
+    """
+    owner = headers.get("x-amz-expected-bucket-owner")
+    source_owner = headers.get("x-amz-source-expected-bucket-owner")
+    if owner not in (None, account) or source_owner not in (None, account):
+        return 403, "AccessDenied", "Access Denied"
+    if body is None:
+        return None
+    md5 = headers.get("content-md5")
+    if md5 and md5 != base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode():
+        return 400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+    for name, algorithm in CHECKSUMS.items():
+        sent = headers.get(f"x-amz-checksum-{name}")
+        if sent and sent != base64.b64encode(algorithm(body)).decode():
+            return 400, "BadDigest", f"The {name.upper()} you specified did not match the calculated checksum."
+    return None
+
+
+CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
+    "sha256": lambda body: hashlib.sha256(body).digest(),
+    "sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
+    "crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
+}
+
+
+def error_document(code: str, message: str) -> bytes:
+    """Return an S3 error."""
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return b"<?xml version='1.0' encoding='UTF-8'?>" + error.encode()
+
+
+# --- IAM and STS ---
+
+
+def role_trusts_lambda(account: str, arn: str) -> bool:
+    """Say whether a role exists and its trust policy names Lambda."""
+    from moto.iam.models import iam_backends
+
+    roles = {role.arn: role for role in iam_backends[account][PARTITION].get_roles()}
+    if arn not in roles:
+        return False
+    document = roles[arn].assume_role_policy_document
+    statements = (json.loads(document) if isinstance(document, str) else document).get("Statement", [])
+    for statement in [statements] if isinstance(statements, dict) else statements:
+        principal = statement.get("Principal", {})
+        services = principal.get("Service", []) if isinstance(principal, dict) else []
+        if statement.get("Effect") == "Allow" and "lambda.amazonaws.com" in (
+            [services] if isinstance(services, str) else services
+        ):
+            return True
+    return False
+
+
+def assume_role(account: str, region: str, role_arn: str, session: str, keys: tuple[str, str, str]) -> None:
+    """Tell moto's STS about a function's credentials, so that GetCallerIdentity knows them."""
+    from moto.sts.models import sts_backends
+
+    assumed = sts_backends[account][PARTITION].assume_role(region, session, role_arn, None, 3600, None)  # type: ignore[arg-type]
+    assumed.access_key_id, assumed.secret_access_key, assumed.session_token = keys
+
+
+def forget(account: str) -> None:
+    """Empty an account in all of moto's backends, which are the process's and not a server's."""
+    from moto.core.base_backend import BackendDict
+
+    for backends in BackendDict._instances:  # type: ignore[misc]
+        if account in backends:
+            backends[account].reset()
+            del backends[account]
+    if lambda_resources := sys.modules.get("local.lambda_resources"):
+        lambda_resources.disconnect(account)
+
+
+# --- Logs ---
+
+
+class LogGroups:
+    """Writes to CloudWatch Logs, making groups and streams when they are missing."""
+
+    def __init__(self, account: str, region: str) -> None:
+        """Write to moto's backend of an account and region."""
+        self.account, self.region = account, region
+
+    def write(self, group: str, stream: str, lines: Sequence[str]) -> None:
+        """Add lines to a stream."""
+        from moto.logs.models import logs_backends
+
+        backend = logs_backends[self.account][self.region]
+        if group not in backend.groups:
+            backend.create_log_group(group, {})
+        if stream not in backend.groups[group].streams:
+            backend.create_log_stream(group, stream)
+        now = int(time.time() * 1000)
+        backend.put_log_events(group, stream, [{"timestamp": now, "message": line} for line in lines])
+
+
+# --- CloudFormation ---
+
+
+def mend_cloudformation(api: LambdaApi) -> None:
+    """Let CloudFormation make, change and delete functions through our own Lambda."""
+    from moto.cloudformation import parsing
+
+    from local import lambda_resources
+
+    lambda_resources.connect(api.world.account, api)
+    ours = {resource.cloudformation_type(): resource for resource in lambda_resources.RESOURCES}
+    models = parsing.get_model_list()
+    models[:] = [model for model in models if model.cloudformation_type() not in ours]
+    models.extend(ours.values())
+    parsing.get_model_map().update(ours)
+    parsing.get_name_type_map().update({name: model.cloudformation_name_type() for name, model in ours.items()})
+    mend_stacks()
+
+
+def mend_stacks() -> None:
+    """Let stacks fail as CloudFormation's do, and remember what a change set changed."""
+    models: Any = importlib.import_module("moto.cloudformation.models")
+    stack_class, backend_class = models.stack_class, models.CloudFormationBackend
+
+    if hasattr(stack_class, "mended"):  # the classes are the process's; a second server finds them mended
+        return
+    stack_class.mended = True
+    create, update, execute = stack_class.create_resources, stack_class.update, backend_class.execute_change_set
+
+    def create_resources(self: Any) -> None:
+        with rolled_back(self, new=True):
+            create(self)
+
+    def update_stack(self: Any, *arguments: Any, **keywords: Any) -> None:
+        with rolled_back(self, new=False):
+            update(self, *arguments, **keywords)
+
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        wanted = [c for c in self.change_sets.values() if change_set_name in (c.change_set_id, c.change_set_name)]
+        stack = wanted[-1].stack
+        with rolled_back(stack, new=wanted[-1].change_set_type == "CREATE"):
+            execute(self, change_set_name, stack_name)
+            stack._parse_template()
+            stack.parameters = wanted[-1].parameters
+            stack.output_map = stack._create_output_map()
+
+    stack_class.create_resources = create_resources
+    stack_class.update = update_stack
+    backend_class.execute_change_set = execute_change_set
+    mend_conditions()
+    mend_parameters()
+
+
+def mend_conditions() -> None:
+    """Let a condition decide about a resource in an update, too."""
+    parsing: Any = importlib.import_module("moto.cloudformation.parsing")
+    stack_class = importlib.import_module("moto.cloudformation.models").Stack
+
+    change, update = parsing.parse_and_update_resource, parsing.ResourceMap.update
+
+    def exists(resources: Any, name: str) -> bool:
+        """Say whether a resource was made; moto keeps None for one whose condition was false."""
+        if resources._parsed_resources.get(name) is None:
+            resources._parsed_resources.pop(name, None)
+            return False
+        return True
+
+    def wanted(resources: Any, name: str) -> bool:
+        condition = resources._resource_json_map[name].get("Condition")
+        return not condition or bool(resources.lazy_condition_map[condition])
+
+    def change_if_there(logical_id: str, resource_json: Any, resources_map: Any, *rest: Any, **keywords: Any) -> Any:
+        if not exists(resources_map, logical_id):
+            return resources_map[logical_id]  # which makes it, if it is wanted
+        if not wanted(resources_map, logical_id):
+            return resources_map._parsed_resources[logical_id]
+        return change(logical_id, resource_json, resources_map, *rest, **keywords)
+
+    def update_all(self: Any, template: Any, parameters: Any = None) -> None:
+        update(self, template, parameters)
+        for name, resource_json in self._resource_json_map.items():
+            there = exists(self, name)
+            if there and not wanted(self, name):
+                self._delete_resource(self._parsed_resources.pop(name), resource_json)
+            elif not there and wanted(self, name):
+                _ = self[name]
+
+    parsing.parse_and_update_resource = change_if_there
+    parsing.ResourceMap.update = update_all
+    stack_class.stack_resources = property(
+        lambda self: [resource for resource in self.resource_map.values() if resource is not None]
+    )
+
+
+def mend_parameters() -> None:
+    """Let a stack's parameters be text, as they were given: then the same ones are no change, and can be used again."""
+    stack_class: Any = importlib.import_module("moto.cloudformation.models").Stack
+    response_class: Any = importlib.import_module("moto.cloudformation.responses").CloudFormationResponse
+
+    refuse_same = response_class._validate_different_update
+
+    def refuse_same_update(self: Any, *arguments: Any) -> None:
+        if self._get_action() != "CreateChangeSet":  # which makes an empty change set instead
+            refuse_same(self, *arguments)
+
+    def texts(values: Mapping[str, Any]) -> dict[str, str]:
+        return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
+
+    def has_parameters(self: Any, other: Mapping[str, Any]) -> bool:
+        slots = self.template_dict.get("Parameters", {})
+        defaults = {name: slot["Default"] for name, slot in slots.items() if "Default" in slot}
+        return texts(defaults | dict(other)) == texts(self.stack_parameters)
+
+    def parameter_list(self: Any) -> list[dict[str, str]]:
+        hidden = self.resource_map.no_echo_parameter_keys
+        return [
+            {"ParameterKey": name, "ParameterValue": "****" if name in hidden else value}
+            for name, value in self.stack_parameters.items()
+        ]
+
+    stack_class.stack_parameters = property(lambda self: texts(self.resource_map.resolved_parameters))
+    stack_class.has_parameters = has_parameters
+    response_class._validate_different_update = refuse_same_update
+    stack_class.parameter_list = property(parameter_list)
+
+
+@contextmanager
+def rolled_back(stack: Any, *, new: bool) -> Iterator[None]:
+    """Undo what was done to a stack when one of its resources fails; its status and events say why."""
+    from moto.core.exceptions import ServiceException
+
+    from local.lambda_resources import ResourceFailed
+
+    resources = stack.resource_map
+    before = copy.deepcopy((stack.template, stack.template_dict, stack.parameters, resources.input_parameters))
+    try:
+        yield
+    except (ResourceFailed, ServiceException) as error:
+        status = "ROLLBACK" if new else "UPDATE_ROLLBACK"
+        if isinstance(error, ResourceFailed):
+            add_event(stack, error.logical_id, error.kind, error.status, str(error))
+        stack._add_stack_event(f"{status}_IN_PROGRESS", f"The following resource(s) failed: {error}")
+        if new:
+            resources.delete()
+        else:
+            stack.template, stack.template_dict, stack.parameters, parameters = before
+            resources.update(stack.template_dict, parameters)
+        stack._add_stack_event(f"{status}_COMPLETE")
+        stack.status = f"{status}_COMPLETE"
+
+
+def add_event(stack: Any, logical_id: str, kind: str, status: str, reason: str) -> None:
+    """Add a resource's event to a stack's."""
+    from moto.cloudformation.models import Event
+
+    stack.events.append(Event(stack.stack_id, stack.name, logical_id, "", kind, status, reason, None))
