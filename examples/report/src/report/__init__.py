@@ -1,0 +1,1 @@
+"""A summary of a year's sales."""
