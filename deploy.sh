@@ -143,6 +143,16 @@ call() {
   "${aws[@]}" "$@"
 }
 
+# Print the one line of the AWS CLI's words that says what happened: AWS's own, else the last one.
+reason() {
+  local line last=''
+  while IFS= read -r line; do
+    [[ -z $line ]] || last=$line
+    [[ $line != *'An error occurred'* ]] || break
+  done <<<"$1"
+  printf '%s' "${last#'aws: [ERROR]: '}"
+}
+
 # --- Settings ------------------------------------------------------------------------------------
 
 # Set what config.ini says, and let the AWS environment have the last word.
@@ -215,7 +225,7 @@ ensure_bucket() {
     *'(404)'* | *NoSuchBucket*) make_bucket ;;
     *'(403)'*) abort "$(bucket_refused)" ;;
     *'(301)'*) abort "$(bucket_elsewhere)" ;;
-    *) abort "cannot look at the bucket $bucket: $said" ;;
+    *) abort "cannot look at the bucket $bucket: $(reason "$said")" ;;
   esac
 }
 
@@ -316,7 +326,7 @@ stack_state() {
   call cloudformation describe-stacks --stack-name "$stack_name" --output text --query \
     "Stacks[0].[StackStatus, Parameters[?ParameterKey=='FunctionName'].ParameterValue | [0]]" \
     2>"$scratch/error" && return
-  [[ $(<"$scratch/error") == *'does not exist'* ]] || abort "cannot look at the stack: $(<"$scratch/error")"
+  [[ $(<"$scratch/error") == *'does not exist'* ]] || abort "cannot look at the stack: $(reason "$(<"$scratch/error")")"
 }
 
 check_stack() {
@@ -435,12 +445,13 @@ invoke() {
 }
 
 invoke_advice() {
-  printf '%s\n' "${1#$'\n'}"
+  reason "$1"
+  echo
   case $1 in
     *ResourceNotFoundException*)
       echo "There is no function $function_name in $region. Run \"./deploy.sh bootstrap\" first."
       ;;
-    *timeout* | *'timed out'* | *'Connection was closed'* | *'Could not connect'*)
+    *timeout* | *'timed out'* | *'Connection was closed'*)
       echo "It may be running all the same. Look at its log, /aws/lambda/$function_name, before you start it again."
       ;;
   esac
@@ -515,18 +526,15 @@ doctor_identity() {
     well identity "account $account, $said"
     return
   fi
-  wrong identity "$(last_line "$said"); run \"aws configure\" or \"aws sso login\", or set AWS_PROFILE"
+  local advice='run "aws configure" or "aws sso login", or set AWS_PROFILE'
+  [[ $said != *connect* ]] || advice='is the network up, is AWS_ENDPOINT_URL right?'
+  wrong identity "$(reason "$said"); $advice"
   return 1
 }
 
 # Someone waits at the terminal, and asking twice changes nothing.
 quick() {
   AWS_MAX_ATTEMPTS=2 call "$@" --cli-connect-timeout 5 --cli-read-timeout 20
-}
-
-last_line() {
-  local said=${1%$'\n'}
-  printf '%s' "${said##*$'\n'}"
 }
 
 doctor_bucket() {
@@ -536,7 +544,7 @@ doctor_bucket() {
       *'(404)'*) note bucket "$bucket is not there yet; \"./deploy.sh bootstrap\" makes it" ;;
       *'(403)'*) wrong bucket "$(bucket_refused)" ;;
       *'(301)'*) wrong bucket "$(bucket_elsewhere)" ;;
-      *) wrong bucket "$(last_line "$said")" ;;
+      *) wrong bucket "$(reason "$said")" ;;
     esac
   elif [[ $(bucket_region) != "$region" ]]; then
     wrong bucket "$(bucket_elsewhere)"
@@ -550,7 +558,7 @@ doctor_bucket() {
 doctor_stack() {
   local state advice
   if ! state=$(stack_state 2>&1); then
-    wrong stack "$(last_line "$state")"
+    wrong stack "$(reason "$state")"
     return
   fi
   advice=$(stack_advice "$state")
@@ -567,7 +575,7 @@ doctor_stack() {
 doctor_function() {
   local said line
   if ! said=$(function_differences 2>&1); then
-    wrong function "$(last_line "$said")"
+    wrong function "${said##*deploy.sh: }"
     return
   fi
   if [[ -z $said ]]; then
@@ -584,7 +592,7 @@ doctor_secret() {
   if said=$(quick secretsmanager describe-secret --secret-id "$secret" --query ARN --output text 2>&1); then
     well secret "$said"
   else
-    wrong secret "$secret: $(last_line "$said"); make it with: aws secretsmanager create-secret --region $region" \
+    wrong secret "$secret: $(reason "$said"); make it with: aws secretsmanager create-secret --region $region" \
       "--name $secret --secret-string file://FILE"
   fi
 }

@@ -1072,7 +1072,9 @@ def tree_files(
     def walk(directory: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
         if not os.access(directory, os.R_OK | os.X_OK):
             directory.chmod(stat.S_IRWXU)
-        for entry in os.scandir(directory):
+        with os.scandir(directory) as found:
+            entries = list(found)
+        for entry in entries:
             name, path = prefix + entry.name, Path(entry.path)
             if ignore(path):
                 continue

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         make_repository(project, Path(scratch, f"{project.name}.git"))
         config = write_config(Path(scratch, "config.ini"), git.url, project.name)
         make_function(aws, project)
-        environ = {**os.environ, **aws.environ}
+        environ = {**without_own_account(os.environ), **aws.environ}
         for step in (["bootstrap"], ["build", project.name]):
-            command = ["bash", ROOT / "deploy.sh", "-c", config, *step]
+            command = ["bash", str(ROOT / "deploy.sh"), "-c", str(config), *step]
             status = subprocess.run(command, env=environ, check=False).returncode  # noqa: S603
             if status != 0:
                 return status
@@ -73,6 +73,11 @@ def main(arguments: Sequence[str]) -> int:
         if options.keep:
             keep_serving(aws, git.url)
         return 1 if failed else 0
+
+
+def without_own_account(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without anything that would lead to the user's own AWS account."""
+    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
 
 
 def find_project(name: str) -> Path | None:

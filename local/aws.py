@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import itertools
 import secrets
+import socket
 import sys
 import tempfile
 import threading
@@ -67,11 +68,13 @@ class EmbeddedAWS:
         finish_updates), and retry_seconds pass before a failed event is tried again: a minute and two on AWS.
         readable are files and directories of this machine that functions may read at their own names.
         """
+        self.walls = self.decide_walls(walls)
+        # Tried before anything else is begun: a port that is taken is an error (werkzeug would end the process).
+        socket.create_server(("127.0.0.1", port)).close()
         self.account, self.region = free_account(), REGION
         self.client_environment = dict(client_environment or {})
         self.cache = cache
         self.readable = tuple(readable)
-        self.walls = self.decide_walls(walls)
         self.secrets: list[str] = []
         """Every secret that functions were given: what must never leak."""
         self.root = Path(tempfile.mkdtemp(prefix="embedded-aws-"))
@@ -236,6 +239,7 @@ class EmbeddedAWS:
         if service == "lambda":
             return send(start_response, self.api.handle(request_of(environ)))
         if service == "s3":
+            moto_mends.name_checksum(environ)
             problem = self.s3_problem(environ)
             if problem:
                 status, code, message = problem

@@ -162,7 +162,6 @@ class Environment:
         self.log_stream = f"{datetime.now(UTC):%Y/%m/%d}/[{facts.version}]{secrets.token_hex(16)}"
         self.credentials = identity.credentials
         self.client_environment = identity.client_environment
-        self.init_seconds = INIT_SECONDS
         self.alive = False
         self.started_before = False
         self.highest = 0
@@ -284,9 +283,9 @@ class Environment:
             event = self.initialise(began + self.facts.timeout)
         elif not self.alive:
             self.started_before = True
-            event = self.initialise(began + self.init_seconds)
+            event = self.initialise(began + INIT_SECONDS)
             if event is None:  # too slow: once more, on the function's time
-                ms = self.init_seconds * 1000
+                ms = INIT_SECONDS * 1000
                 self.log.lines([f"INIT_REPORT Init Duration: {ms:.2f} ms\tPhase: init\tStatus: timeout"])
                 began = time.monotonic()
                 event = self.initialise(began + self.facts.timeout)
@@ -392,12 +391,7 @@ class Pool:
 
     def invoke(self, make: Callable[[int], Invocation]) -> Outcome:
         """Serve an invocation with an environment that is idle, or with a new one."""
-        with self.lock:
-            environment = self.idle.pop() if self.idle else None
-        if environment is None:
-            environment = self.make()
-            with self.lock:
-                self.everyone.append(environment)
+        environment = self.take()
         broken = True
         try:
             outcome = environment.invoke(make)
@@ -405,6 +399,19 @@ class Pool:
             return outcome
         finally:
             self.give_back(environment, broken=broken)
+
+    def take(self) -> Environment:
+        """Return an environment that nobody uses."""
+        while True:
+            with self.lock:
+                environment = self.idle.pop() if self.idle else None
+            if environment is None:
+                environment = self.make()
+                with self.lock:
+                    self.everyone.append(environment)
+            if not environment.sandbox.gone:
+                return environment
+            self.give_back(environment, broken=True)
 
     def give_back(self, environment: Environment, *, broken: bool) -> None:
         """Keep an environment for the next invocation, unless its time is over."""

@@ -154,6 +154,7 @@ class Function:
     event_invoke: dict[str, dict[str, Any]] = field(default_factory=dict)
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reserved: int | None = None
+    running: int = 0
 
     @property
     def everything(self) -> list[Version]:

@@ -183,9 +183,7 @@ class GitServer:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A WSGI server with a thread for each request."""
-
-    daemon_threads = True
+    """A WSGI server with a thread for each request, and none left when it is closed."""
 
     def server_bind(self) -> None:
         """Bind without http.server's look-up of the host's name, which can hang where DNS does."""

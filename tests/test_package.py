@@ -1,0 +1,89 @@
+"""Before anything is uploaded: the handler is there, and Lambda would take the size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lambda_function import MAX_UNZIPPED_BYTES, PackageError, Target, check_handler, check_size, largest_packages
+
+
+def target(handler: str, *, has_layers: bool = False) -> Target:
+    return Target("f", "arn", handler, "", None, has_layers, busy=False, failure=None)
+
+
+def lay_out(staging: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_text(text)
+    return staging
+
+
+@pytest.mark.parametrize(
+    ("handler", "name", "text"),
+    [
+        pytest.param("app.handler", "app.py", "def handler(e, c): ...", id="a function"),
+        pytest.param("app.handler", "app.py", "async def handler(e, c): ...", id="a coroutine"),
+        pytest.param("app.handler", "app.py", "handler = Mangum(app)", id="an assignment"),
+        pytest.param("app.handler", "app.py", "handler: object = 1", id="an annotated assignment"),
+        pytest.param("app.handler", "app.py", "from web import app as handler", id="an import"),
+        pytest.param("app.handler", "app.py", "try:\n    from a import handler\nexcept ImportError:\n    x = 1", id="in try"),
+        pytest.param("app.handler", "app.py", "if 1:\n    def handler(e, c): ...", id="in if"),
+        pytest.param("app.handler", "app.py", "from web import *", id="perhaps by a star"),
+        pytest.param("pkg.app.handler", "pkg/app.py", "def handler(e, c): ...", id="in a package"),
+        pytest.param("pkg/app.handler", "pkg/app.py", "def handler(e, c): ...", id="with a slash"),
+        pytest.param("pkg.handler", "pkg/__init__.py", "def handler(e, c): ...", id="of a package"),
+        pytest.param("app.handler", "app.cpython-313-x86_64-linux-gnu.so", "", id="in native code"),
+    ],
+)
+def test_a_handler_is_found(tmp_path: Path, handler: str, name: str, text: str) -> None:
+    assert check_handler(lay_out(tmp_path, {name: text}), target(handler)) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        pytest.param({"main.py": ""}, ["'app.handler'", "no app.py", "main.py"], id="no module"),
+        pytest.param({}, ["at its root: none"], id="no Python at all"),
+        pytest.param({"app.py": "def handlr(e, c): ..."}, ['did you mean "handlr"'], id="misspelt"),
+        pytest.param({"app.py": "def f():\n    handler = 1"}, ["defines no 'handler'"], id="only inside of a function"),
+        pytest.param({"app.py": "def handler(:\n"}, ["not valid Python", "line 1"], id="no Python"),
+    ],
+)
+def test_a_handler_that_is_not_there_is_named(tmp_path: Path, files: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(PackageError) as refused:
+        check_handler(lay_out(tmp_path, files), target("app.handler"))
+    assert [word for word in words if word not in str(refused.value)] == [], refused.value
+
+
+def test_a_handler_may_come_from_a_layer(tmp_path: Path) -> None:
+    (warning,) = check_handler(tmp_path, target("datadog_lambda.handler.handler", has_layers=True))
+    assert "layers" in warning
+
+
+def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> None:
+    owners = {}
+    for number in range(12):
+        with (tmp_path / f"{number}.bin").open("wb") as file:
+            file.truncate((number + 1) * 5_000_000)
+        owners[f"{number}.bin"] = f"dist-{number}"
+    largest = largest_packages(tmp_path, owners)
+    assert [name for name, _ in largest] == [f"dist-{number}" for number in range(11, 1, -1)]
+    with pytest.raises(PackageError) as refused:
+        check_size(tmp_path, largest)
+    assert f"{MAX_UNZIPPED_BYTES:,}" in str(refused.value)
+    assert str(refused.value).count("dist-") == 10
+    (tmp_path / "11.bin").unlink()
+    (tmp_path / "10.bin").unlink()
+    (tmp_path / "9.bin").unlink()
+    check_size(tmp_path, [])
+
+
+def test_the_limit_itself_is_not_over_the_limit(tmp_path: Path) -> None:
+    with (tmp_path / "a.bin").open("wb") as file:
+        file.truncate(MAX_UNZIPPED_BYTES)
+    check_size(tmp_path, [])
+    (tmp_path / "b.bin").write_bytes(b"1")
+    with pytest.raises(PackageError):
+        check_size(tmp_path, [])

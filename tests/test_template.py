@@ -1,0 +1,484 @@
+"""template.yaml: what the builder may do, shown by evaluating its policy, and that its names fit the rest.
+
+moto cannot evaluate policies for Lambda functions (it knows no resources there), so a small checker does.
+It is generous where IAM is strict (a "*" spans colons), so that what it refuses, IAM refuses too.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lambda_function
+from local.aws import EmbeddedAWS
+from local.config import KEYS, Config
+
+ROOT = Path(__file__).resolve().parent.parent
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+BUCKET = "artifacts"
+PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws"}
+
+# --- Reading the template --------------------------------------------------------------------------------
+
+
+class TemplateLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms."""
+
+
+def long_form(loader: TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    """Turn !Sub text into {"Fn::Sub": text}, and so on."""
+    match node:
+        case yaml.ScalarNode():
+            value: Any = loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            value = loader.construct_sequence(node, deep=True)
+        case _:
+            value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+    if tag == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+TemplateLoader.add_multi_constructor("!", long_form)
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)  # noqa: S506  # a SafeLoader
+
+
+class Resolver:
+    """The template with its parameters filled in."""
+
+    def __init__(self, parameters: Mapping[str, str], here: Mapping[str, str] = PSEUDO) -> None:
+        self.parameters = {**PSEUDO, **here}
+        for name, declared in TEMPLATE["Parameters"].items():
+            self.parameters[name] = parameters.get(name, declared.get("Default"))
+
+    def ref(self, name: str) -> Any:
+        if name in TEMPLATE["Resources"]:
+            return f"<{name}>"
+        value = self.parameters[name]
+        if TEMPLATE["Parameters"].get(name, {}).get("Type") == "CommaDelimitedList":
+            return [part.strip() for part in value.split(",")]
+        return value
+
+    def __call__(self, node: Any) -> Any:
+        match node:
+            case list():
+                return [self(each) for each in node]
+            case {"Ref": name}:
+                return self.ref(name)
+            case {"Fn::GetAtt": [resource, attribute]}:
+                return f"<{resource}.{attribute}>"
+            case {"Fn::Sub": str(text)}:
+                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self.ref(match[1])), text)
+            case {"Fn::Join": [str(separator), parts]}:
+                return separator.join(self(parts))
+            case {"Fn::Split": [str(separator), text]}:
+                return self(text).split(separator)
+            case {"Fn::Select": [index, parts]}:
+                return self(parts)[int(index)]
+            case {"Fn::If": [condition, then, otherwise]}:
+                return self(then if self.condition(condition) else otherwise)
+            case {"Fn::Equals": [one, other]}:
+                return self(one) == self(other)
+            case {"Fn::Not": [one]}:
+                return not self(one)
+            case dict():
+                assert not any(key.startswith("Fn::") for key in node), f"this resolver does not know {node}"
+                return {key: self(value) for key, value in node.items()}
+        return node
+
+    def condition(self, name: str) -> bool:
+        return bool(self(TEMPLATE["Conditions"][name]))
+
+    def resources(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the resources that are made, resolved."""
+        for name, resource in TEMPLATE["Resources"].items():
+            if "Condition" not in resource or self.condition(resource["Condition"]):
+                yield name, {"Type": resource["Type"], "Properties": self(resource["Properties"])}
+
+    def statements(self) -> list[dict[str, Any]]:
+        """Return all that the role's policies say."""
+        found: list[dict[str, Any]] = []
+        for _, resource in self.resources():
+            properties = resource["Properties"]
+            if resource["Type"] == "AWS::IAM::Policy":
+                assert properties["Roles"] == ["<Role>"]
+                found += properties["PolicyDocument"]["Statement"]
+            for policy in properties.get("Policies", []):
+                found += policy["PolicyDocument"]["Statement"]
+            assert "ManagedPolicyArns" not in properties
+        return found
+
+
+def config(**changes: Any) -> Config:
+    """Return settings as config.ini gives them."""
+    values: dict[str, Any] = {
+        "aws_profile": "",
+        "aws_region": REGION,
+        "deployment_bucket": BUCKET,
+        "function_name": "yo-dawg",
+        "runtime": "python3.13",
+        "architecture": "arm64",
+        "memory_size": 1000,
+        "ephemeral_storage": 600,
+        "timeout": 300,
+        "deployable_functions": ("project-to-build", "other-*"),
+        "base_url": "https://git.example/me",
+        "username": "",
+        "token_secret": "",
+        "deploy_key_secret": "",
+        "known_hosts": "",
+    }
+    return Config(**(values | changes))
+
+
+def policy(**changes: Any) -> list[dict[str, Any]]:
+    """Return the role's statements for these settings."""
+    return Resolver(config(**changes).parameters("yo-dawg/function/0.zip")).statements()
+
+
+# --- Evaluating it -----------------------------------------------------------------------------------------
+
+
+def listed(value: Any) -> list[str]:
+    """Return a list: where one thing stands, IAM takes it for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def glob(pattern: str, text: str) -> bool:
+    """Say whether an IAM pattern fits: * for anything, ? for one character."""
+    parts = ({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
+
+
+def holds(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+    """Say whether all conditions hold; one about what the request does not carry does not."""
+    tests = {"StringEquals": str.__eq__, "StringLike": glob}
+    return all(
+        key in context and any(tests[operator](value, context[key]) for value in listed(values))
+        for operator, keys in conditions.items()
+        for key, values in keys.items()
+    )
+
+
+def allowed(statements: list[dict[str, Any]], action: str, resource: str, **context: str) -> bool:
+    """Say what IAM says: a Deny that fits wins, else an Allow that fits, else no."""
+    here = {"aws:RequestedRegion": REGION, "aws:ResourceAccount": ACCOUNT}
+    here |= {name.replace("_", ":", 1): value for name, value in context.items()}
+    effects = {
+        statement["Effect"]
+        for statement in statements
+        if any(glob(pattern.lower(), action.lower()) for pattern in listed(statement["Action"]))
+        and any(glob(pattern, resource) for pattern in listed(statement["Resource"]))
+        and holds(statement.get("Condition", {}), here)
+    }
+    return effects == {"Allow"}
+
+
+def function(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
+    return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def secret(name: str, suffix: str = "a1B2c3") -> str:
+    return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-{suffix}"
+
+
+def log(name: str, stream: str = "2026/11/23/[$LATEST]0123") -> str:
+    return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{name}:log-stream:{stream}"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:GetObject", "arn:aws:s3:::artifacts/yo-dawg/toolchain/python3.13-x86_64.json"),
+        ("s3:PutObject", "arn:aws:s3:::artifacts/yo-dawg/packages/project-to-build/00.zip"),
+        ("lambda:GetFunctionConfiguration", function("project-to-build")),
+        ("lambda:UpdateFunctionCode", function("project-to-build")),
+        ("lambda:UpdateFunctionCode", function("other-one")),
+        ("logs:CreateLogStream", log("yo-dawg")),
+        ("logs:PutLogEvents", log("yo-dawg")),
+        ("secretsmanager:GetSecretValue", secret("git/token")),
+    ],
+)
+def test_the_role_may_do_what_the_handler_does(action: str, resource: str) -> None:
+    assert allowed(policy(token_secret="git/token"), action, resource)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        pytest.param("s3:GetObject", "arn:aws:s3:::artifacts/other/x", id="another prefix"),
+        pytest.param("s3:PutObject", "arn:aws:s3:::artifacts/yo-dawg-2/x", id="a prefix that begins alike"),
+        pytest.param("s3:PutObject", "arn:aws:s3:::artifacts/x", id="no prefix"),
+        pytest.param("s3:PutObject", "arn:aws:s3:::artifacts-2/yo-dawg/x", id="another bucket"),
+        pytest.param("s3:DeleteObject", "arn:aws:s3:::artifacts/yo-dawg/x", id="deleting"),
+        pytest.param("s3:PutBucketPolicy", "arn:aws:s3:::artifacts", id="the bucket itself"),
+        pytest.param("s3:ListAllMyBuckets", "*", id="other buckets' names"),
+        pytest.param("lambda:UpdateFunctionCode", function("somebody-elses"), id="another function"),
+        pytest.param("lambda:UpdateFunctionCode", function("project-to-build-2"), id="a function that begins alike"),
+        pytest.param("lambda:GetFunction", function("project-to-build"), id="the code of a deployable function"),
+        pytest.param("lambda:UpdateFunctionConfiguration", function("project-to-build"), id="its configuration"),
+        pytest.param("lambda:DeleteFunction", function("project-to-build"), id="deleting it"),
+        pytest.param("lambda:InvokeFunction", function("project-to-build"), id="invoking it"),
+        pytest.param("lambda:AddPermission", function("project-to-build"), id="letting others invoke it"),
+        pytest.param("lambda:CreateFunction", function("other-new"), id="making functions"),
+        pytest.param("lambda:PublishLayerVersion", f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:other-x", id="layers"),
+        pytest.param("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", id="passing a role"),
+        pytest.param("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/me", id="IAM"),
+        pytest.param("iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/yo-dawg-Role", id="widening its own role"),
+        pytest.param("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin", id="becoming another role"),
+        pytest.param("cloudformation:UpdateStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/x/1", id="stacks"),
+        pytest.param("logs:PutLogEvents", log("project-to-build"), id="another function's log"),
+        pytest.param("logs:PutLogEvents", log("yo-dawg-2"), id="a log that begins alike"),
+        pytest.param("logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/x", id="log groups"),
+        pytest.param("logs:DeleteLogStream", log("yo-dawg"), id="covering its tracks"),
+        pytest.param("secretsmanager:GetSecretValue", secret("database"), id="another secret"),
+        pytest.param("secretsmanager:GetSecretValue", secret("git/token-2"), id="a secret that begins alike"),
+        pytest.param("secretsmanager:PutSecretValue", secret("git/token"), id="changing the secret"),
+        pytest.param("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/x", id="parameters"),
+        pytest.param("ec2:RunInstances", "*", id="anything else"),
+    ],
+)
+def test_the_role_may_not_do_its_neighbours(action: str, resource: str) -> None:
+    assert not allowed(policy(token_secret="git/token"), action, resource)
+
+
+@pytest.mark.parametrize("action", ["UpdateFunctionCode", "UpdateFunctionConfiguration", "DeleteFunction"])
+@pytest.mark.parametrize("suffix", ["", ":live", ":7"])
+def test_the_builder_never_changes_itself_not_even_when_all_functions_are_deployable(action: str, suffix: str) -> None:
+    statements = policy(deployable_functions=("*",))
+    assert allowed(statements, "lambda:UpdateFunctionCode", function("anything"))
+    assert not allowed(statements, f"lambda:{action}", function(f"yo-dawg{suffix}"))
+
+
+def test_the_ban_on_itself_is_explicit() -> None:
+    """So no other policy that someone attaches to the role lifts it."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    statements = [*policy(), everything]
+    assert allowed(statements, "lambda:UpdateFunctionCode", function("somebody-elses"))
+    assert not allowed(statements, "lambda:UpdateFunctionCode", function("yo-dawg"))
+
+
+def test_functions_of_other_regions_and_accounts_are_out_of_reach() -> None:
+    """Their ARNs hold wildcards, so this hangs on the statement's condition."""
+    action = "lambda:UpdateFunctionCode"
+    elsewhere = function("project-to-build", region="us-east-1")
+    assert not allowed(policy(), action, elsewhere, aws_RequestedRegion="us-east-1")
+    foreign = function("project-to-build", account="999999999999")
+    assert not allowed(policy(), action, foreign, aws_ResourceAccount="999999999999")
+
+
+def test_the_bucket_can_be_listed_below_the_prefix_only() -> None:
+    bucket = "arn:aws:s3:::artifacts"
+    assert allowed(policy(), "s3:ListBucket", bucket, s3_prefix="yo-dawg/toolchain/python3.13-x86_64.json")
+    assert not allowed(policy(), "s3:ListBucket", bucket, s3_prefix="")
+    assert not allowed(policy(), "s3:ListBucket", bucket, s3_prefix="other/")
+    assert not allowed(policy(), "s3:ListBucket", bucket)
+
+
+def test_without_a_secret_no_secret_can_be_read() -> None:
+    assert not [each for each in policy() if "secretsmanager" in json.dumps(each)]
+
+
+@pytest.mark.parametrize("name", ["token_secret", "deploy_key_secret"])
+def test_a_secret_can_be_named_by_its_arn(name: str) -> None:
+    statements = policy(**{name: secret("git", "XyZ123")})
+    assert allowed(statements, "secretsmanager:GetSecretValue", secret("git", "XyZ123"))
+    assert not allowed(statements, "secretsmanager:GetSecretValue", secret("git", "000000"))
+
+
+def test_both_secrets_can_be_read_where_both_are_named() -> None:
+    statements = policy(token_secret="token", deploy_key_secret="key")
+    for name in ("token", "key"):
+        assert allowed(statements, "secretsmanager:GetSecretValue", secret(name))
+
+
+NAMES = st.text("abcxyz-_09", min_size=1, max_size=8)
+PATTERNS = st.text("abcxyz-_09*?", min_size=1, max_size=6)
+
+
+@given(st.lists(PATTERNS, min_size=1, max_size=5), NAMES)
+def test_the_policy_means_by_deployable_what_the_handler_means(patterns: list[str], name: str) -> None:
+    """check_deployable() asks fnmatchcase; both must agree, or the one would promise what the other refuses."""
+    statements = policy(deployable_functions=tuple(patterns))
+    expected = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) and name != "yo-dawg"
+    for action in ("lambda:UpdateFunctionCode", "lambda:GetFunctionConfiguration"):
+        assert allowed(statements, action, function(name)) == expected
+
+
+@given(st.text("abyo-dwg/.", max_size=20))
+def test_no_key_outside_the_prefix_can_be_touched(key: str) -> None:
+    for action in ("s3:GetObject", "s3:PutObject"):
+        assert allowed(policy(), action, f"arn:aws:s3:::{BUCKET}/{key}") == key.startswith("yo-dawg/")
+
+
+METHODS = {"head_object": "s3:GetObject", "list_objects_v2": "s3:ListBucket"}
+SERVICES = {"s3": "s3", "functions": "lambda", "secrets": "secretsmanager"}
+
+
+def aws_calls() -> set[str]:
+    """Return the IAM actions of the AWS calls in lambda_function.py: calls on its three clients."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "lambda_function.py").read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr=client), attr=method)) if client in SERVICES:
+                name = "".join(word.capitalize() for word in method.split("_"))
+                found.add(METHODS.get(method, f"{SERVICES[client]}:{name}"))
+    return found
+
+
+def test_the_policy_allows_what_the_code_calls_and_no_more() -> None:
+    allows = (each["Action"] for each in policy(token_secret="x") if each["Effect"] == "Allow")
+    granted = {action for actions in allows for action in listed(actions)}
+    assert granted - {"logs:CreateLogStream", "logs:PutLogEvents"} == aws_calls()
+
+
+def test_only_lambda_may_take_the_role() -> None:
+    trust = TEMPLATE["Resources"]["Role"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust == [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]
+
+
+# --- The rest of the template ----------------------------------------------------------------------------------
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    ran = subprocess.run([cfn_lint, ROOT / "template.yaml"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.embedded
+def test_the_embedded_aws_reads_the_template_as_this_file_does() -> None:
+    """Its CloudFormation is moto's; two readings that agree are unlikely to be wrong alike."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("lambda_function.py", "")
+    with EmbeddedAWS(client_environment={}) as aws:
+        here = {"AWS::AccountId": aws.account, "AWS::Region": aws.region}
+        wanted = config(
+            deployment_bucket="template-test",
+            architecture="x86_64",
+            token_secret="git/token",
+            deploy_key_secret=secret("key"),
+        )
+        parameters = wanted.parameters("yo-dawg/function/0.zip")
+        s3, stacks, iam = aws.client("s3"), aws.client("cloudformation"), aws.client("iam")
+        s3.create_bucket(Bucket="template-test")
+        s3.put_object(Bucket="template-test", Key=parameters["CodeKey"], Body=code.getvalue())
+        stacks.create_stack(
+            StackName="yo-dawg",
+            TemplateBody=(ROOT / "template.yaml").read_text(),
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        [stack] = stacks.describe_stacks(StackName="yo-dawg")["Stacks"]
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        role = outputs["RoleArn"].rpartition("/")[2]
+        documents = [
+            iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        ]
+        made = aws.client("lambda").get_function_configuration(FunctionName="yo-dawg")
+        [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/yo-dawg")["logGroups"]
+    found = [statement for document in documents for statement in document["Statement"]]
+    assert sorted(found, key=str) == sorted(Resolver(parameters, here).statements(), key=str)
+    arn = function("yo-dawg", region=here["AWS::Region"], account=here["AWS::AccountId"])
+    assert (outputs["FunctionName"], outputs["FunctionArn"]) == ("yo-dawg", arn)
+    assert made["Environment"]["Variables"] == wanted.environment()
+    assert (made["MemorySize"], made["Timeout"], made["Runtime"]) == (1000, 300, "python3.13")
+    assert made["EphemeralStorage"] == {"Size": 600}
+    assert (group["logGroupName"], group["retentionInDays"]) == ("/aws/lambda/yo-dawg", 90)
+
+
+def test_the_function_is_what_config_ini_asks_for() -> None:
+    wanted = config()
+    resources = dict(Resolver(wanted.parameters("yo-dawg/function/0.zip")).resources())
+    properties = resources["Function"]["Properties"]
+    assert properties["Environment"]["Variables"] == wanted.environment()
+    assert properties["Code"] == {"S3Bucket": BUCKET, "S3Key": "yo-dawg/function/0.zip"}
+    assert properties["Architectures"] == ["arm64"]
+    assert properties["EphemeralStorage"] == {"Size": "600"}
+    assert properties["LoggingConfig"] == {"LogGroup": "<LogGroup>"}
+
+
+def test_a_failed_build_is_not_run_again_by_lambda() -> None:
+    properties = TEMPLATE["Resources"]["AsynchronousInvocations"]["Properties"]
+    assert (properties["FunctionName"], properties["Qualifier"]) == ({"Ref": "Function"}, "$LATEST")
+    assert properties["MaximumRetryAttempts"] == 0
+
+
+# --- Names that must fit: parameters, config.ini.example, environment variables ----------------------------------
+
+
+def test_deploy_sh_gives_every_parameter_and_no_other() -> None:
+    assert set(config().parameters("key")) == set(TEMPLATE["Parameters"])
+
+
+def test_parameters_are_named_like_the_keys_of_config_ini() -> None:
+    keys = {name for section in KEYS.values() for name in section} - {"aws_profile", "aws_region"}
+    assert {camel(name) for name in keys} | {"CodeKey"} == set(TEMPLATE["Parameters"])
+
+
+def camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def test_defaults_are_the_same_in_the_template_and_in_config_ini() -> None:
+    for section in KEYS.values():
+        for name, key in section.items():
+            declared = TEMPLATE["Parameters"].get(camel(name), {})
+            if declared:
+                default = declared.get("Default")
+                assert (None if default is None else str(default)) == key.default, name
+
+
+def test_limits_are_the_same_in_the_template_and_in_config_ini() -> None:
+    for name, key in KEYS["builder"].items():
+        declared = TEMPLATE["Parameters"][camel(name)]
+        for limit, beyond in (("MinValue", -1), ("MaxValue", 1)):
+            if limit in declared:
+                assert key.rule(str(declared[limit])) is None
+                assert key.rule(str(declared[limit] + beyond))
+        for value in declared.get("AllowedValues", []):
+            assert key.rule(value) is None
+
+
+def test_the_handler_reads_only_variables_that_the_template_sets() -> None:
+    class Witness(dict[str, str]):
+        asked: ClassVar[set[str]] = set()
+
+        def get(self, name: str, default: Any = None) -> Any:
+            self.asked.add(name)
+            return super().get(name, default)
+
+    lambda_function.Settings.from_environ(Witness(config().environment()))
+    read = {name for name in Witness.asked if name.startswith("YO_DAWG_")}
+    assert "YO_DAWG_BASE_URL" in read
+    assert read <= set(config().environment())
+
+
+def test_config_ini_example_names_every_key_and_its_default(tmp_path: Path) -> None:
+    example = (ROOT / "config.ini.example").read_text()
+    read = Config.read(ROOT / "config.ini.example")
+    assert re.findall(r"^(\w+) *=", example, re.MULTILINE) == [name for keys in KEYS.values() for name in keys]
+    assert re.findall(r"^\[(\w+)\]", example, re.MULTILINE) == list(KEYS)
+    least = tmp_path / "config.ini"
+    least.write_text(
+        "[aws]\ndeployment_bucket = my-bucket\n[builder]\ndeployable_functions = project-to-build, other-*\n"
+        "[git]\nbase_url = https://github.com/my-account\n"
+    )
+    assert Config.read(least) == read
