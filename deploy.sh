@@ -294,10 +294,11 @@ upload_code() {
   digests=$(helper package "$scratch/function.zip")
   code_key=$function_name/function/${digests% *}.zip
   code_sha256=${digests#* }
-  if call s3api head-object --bucket "$bucket" --key "$code_key" --expected-bucket-owner "$account" \
-    >/dev/null 2>&1; then
-    return
-  fi
+  # Its name alone proves nothing: whoever may write there could have put something else.
+  local stored
+  stored=$(call s3api head-object --bucket "$bucket" --key "$code_key" --expected-bucket-owner "$account" \
+    --checksum-mode ENABLED --query ChecksumSHA256 --output text 2>/dev/null) || stored=''
+  [[ $stored != "$code_sha256" ]] || return 0
   say "upload the builder's code to s3://$bucket/$code_key"
   call s3api put-object --bucket "$bucket" --key "$code_key" --body "$scratch/function.zip" \
     --checksum-sha256 "$code_sha256" --content-type application/zip --expected-bucket-owner "$account" \

@@ -34,6 +34,7 @@ from __future__ import annotations
 import ast
 import base64
 import contextlib
+import csv
 import ctypes
 import difflib
 import errno
@@ -41,6 +42,7 @@ import fnmatch
 import functools
 import hashlib
 import importlib.metadata
+import io
 import ipaddress
 import json
 import os
@@ -52,6 +54,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.parse
@@ -100,12 +103,21 @@ NOT_YET = {"publish", "alias", "test_event"}
 
 LARGEST = 10
 
+DEFAULT_USERNAME = "x-access-token"
+"""What GitHub documents for tokens; other hosts that take any name take this one."""
+
+MAX_NAME = 2000
+"""A longer name in a package is refused: Linux opens no path of more than 4,095 bytes."""
+
 CLIENT_VARIABLES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL",
     "UV_EXTRA_INDEX_URL", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY",
     "https_proxy", "http_proxy", "no_proxy",
 )  # fmt: skip
 """The ordinary settings of package clients.  Of the environment, children get these and no more."""
+
+CREDENTIAL_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+"""Where Lambda puts the role's credentials; the last one under SnapStart."""
 
 # Pruning.  Applied to what the installer wrote, never to a file that the project put there.
 
@@ -267,12 +279,10 @@ class Settings:
             username=get("USERNAME"),
             token_secret=token_secret,
             tmp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # Lambda's one writable directory
-            tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == "/var/task" and not os.access("/", os.W_OK),
+            tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,
             library_path=environ.get("LD_LIBRARY_PATH", ""),
-            secrets=tuple(
-                environ[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN") if environ.get(name)
-            ),
+            secrets=tuple(environ[name] for name in CREDENTIAL_VARIABLES if environ.get(name)),
         )
         if wrong:
             raise ConfigError(
@@ -358,7 +368,7 @@ class Builder:
 
 FUNCTION = re.compile(
     r"(?:(?:arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):)?(?P<account>\d{12}):function:)?"
-    r"(?P<name>[A-Za-z0-9_-]{1,64})"
+    r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_-]{0,63})"
 )
 REPO_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,5}")
 REF = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)|/\.))[^\x00-\x20\x7f~^:?*\[\\/.-][^\x00-\x20\x7f~^:?*\[\\]{0,249}")
@@ -503,12 +513,15 @@ class Log:
     All text that comes from outside goes through here, so secrets are masked at this one door.
     """
 
-    def __init__(self, secrets: Sequence[str], path: Path | None = None) -> None:
-        """Start a log that masks these secrets and is kept in the file at path, if one is given."""
+    def __init__(self, secrets: Sequence[str], directory: Path | None = None) -> None:
+        """Start a log that masks these secrets and is kept in a file without a name, if a directory is given.
+
+        A project's code runs as our user: a file that had a name it could replace by a link.
+        """
         self._secrets: list[str] = []
         for secret in secrets:
             self.hide(secret)
-        self._file = path.open("w", encoding="utf-8") if path else None
+        self.file = tempfile.TemporaryFile(dir=directory) if directory else None  # noqa: SIM115  # close() closes it
         self._room = MAX_LOG_BYTES
         self.stage = "starting"
         self.aftermath = "Nothing was deployed."
@@ -528,17 +541,17 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print text, and keep it."""
-        text = self.mask(text)
+        text = self.mask(text).encode(errors="replace").decode()
         if self._room <= 0:
             return
         self._room -= len(text) + 1
         if self._room <= 0:
             text += f"\n(more than {MAX_LOG_BYTES:,} bytes of log: the rest is not kept)"
         print(text, flush=True)
-        if self._file:
+        if self.file:
             # On a full disk the story goes on in CloudWatch.
             with contextlib.suppress(OSError):
-                print(text, file=self._file, flush=True)
+                self.file.write(f"{text}\n".encode())
 
     def quote(self, text: str) -> None:
         """Print a line of a tool's output, indented under its stage."""
@@ -558,9 +571,9 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file:
+        if self.file:
             with contextlib.suppress(OSError):
-                self._file.close()
+                self.file.close()
 
 
 def secret_forms(secret: str) -> Iterator[str]:
@@ -586,7 +599,6 @@ class Workspace:
     checkout = property(lambda self: self.root / "checkout")
     staging = property(lambda self: self.root / "staging")
     archive = property(lambda self: self.root / "package.zip")
-    log = property(lambda self: self.root / "build.log")
     home = property(lambda self: self.root / "home")
     scratch = property(lambda self: self.root / "tmp")
     cache = property(lambda self: self.root / "cache")
@@ -595,28 +607,37 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
-    """Make an empty workspace below tmp; at the end remove it and all else that came to lie in tmp.
+    """Make an empty workspace below tmp; at the end remove it, and where tmp is ours all else in it.
 
     Lambda keeps /tmp from one invocation to the next, also after a crash or a time-out: what an
-    earlier build left is swept out first.  Where tmp is shared with others (a test on a laptop),
-    only what appeared during this invocation is removed.
+    earlier build left is swept out first.  Elsewhere (a test on a laptop), others use it too.
     """
-    ours = {WORKSPACE_NAME}
-    keep = frozenset() if tmp_is_ours else frozenset(os.listdir(tmp)) - ours
-    sweep(tmp, keep)
+    sweep(tmp, everything=tmp_is_ours)
     space = Workspace(tmp / WORKSPACE_NAME)
     try:
         for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging):
             directory.mkdir(mode=0o700)
         yield space
     finally:
-        sweep(tmp, keep)
+        sweep(tmp, everything=tmp_is_ours)
 
 
-def sweep(directory: Path, keep: frozenset[str]) -> None:
-    """Remove everything in a directory but the names to keep, whatever modes and depths it has."""
-    for name in set(os.listdir(directory)) - keep:
-        path = directory / name
+def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
+    """Raise an error if a project's code has moved, replaced or removed what the next stages work on.
+
+    It runs as our user and may do so; but a link in the place of staging would ship the builder's files.
+    """
+    for path in (space.root, space.staging, space.checkout):
+        if path.is_symlink() or not path.is_dir():
+            raise error_type(
+                f"The project's code removed or replaced the builder's directory {path.name!r}. It may change what is "
+                "in the staging directory, $1, not the directory itself."
+            )
+
+
+def sweep(tmp: Path, *, everything: bool) -> None:
+    """Remove our workspace, or everything in tmp, whatever modes and depths it has."""
+    for path in tmp.iterdir() if everything else [tmp / WORKSPACE_NAME]:
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
         else:
@@ -626,14 +647,14 @@ def sweep(directory: Path, keep: frozenset[str]) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory, also one that a hostile project has locked, or made deeper than Python's stack."""
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        # coreutils is one of the few things that can be counted on in Lambda (contract §6)
-        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+    """Remove a directory, also one that a hostile project has locked, or made deeper than Python's stack.
+
+    With coreutils, which can be counted on in Lambda (contract §6): shutil.rmtree recurses.
+    """
+    for command in (["rm", "-rf"], ["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        if os.path.lexists(path):
             subprocess.run([*command, "--", path], env={"PATH": os.defpath}, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigError(
             f"{path}, left by an earlier build, cannot be removed. Change the builder's configuration "
             "(its memory_size, say), so that Lambda starts it afresh."
@@ -658,15 +679,14 @@ def prctl(option: int, value: int) -> bool:
     return function is not None and function(option, value, 0, 0, 0) == 0
 
 
-def protect_process() -> None:
+def protect_process() -> bool:
     """Close this process to its children, and make it the one that orphans come back to.
 
     A child of the same user can read /proc/PID/environ and /proc/PID/mem of its parent, and the
     role's credentials there, unless the parent is "not dumpable".  As "subreaper" we inherit what a
-    child leaves behind when it ends, and so can find and kill all of it.
+    child leaves behind when it ends, and so can find and kill all of it.  Says whether both took.
     """
-    prctl(PR_SET_DUMPABLE, 0)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    return all([prctl(PR_SET_DUMPABLE, 0), prctl(PR_SET_CHILD_SUBREAPER, 1)])
 
 
 def kill_leftovers() -> None:
@@ -712,6 +732,12 @@ class Shell:
 
         When it ends, and also when the alarm interrupts it, all that it started is killed.
         """
+        try:
+            return self._run(command)
+        except FileNotFoundError as error:
+            raise CommandFailed(127, str(error)) from None
+
+    def _run(self, command: Command) -> str:
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         with subprocess.Popen(  # noqa: S603  # an argument list, no shell
             [str(part) for part in command.argv],
@@ -734,7 +760,7 @@ class Shell:
                 kill_group(process)
                 kill_below(os.getpid(), self._spared)
         if status != 0:
-            raise CommandFailed(status, "\n".join(tail)[-TAIL_BYTES:])
+            raise CommandFailed(status, "\n".join(tail).encode()[-TAIL_BYTES:].decode(errors="ignore"))
         return "\n".join(tail)
 
     def close(self) -> None:
@@ -985,24 +1011,22 @@ class Store:
             return not self.s3.list_objects_v2(**where, MaxKeys=1).get("Contents")
         return error_code(error) in ("NoSuchKey", "404")
 
-    def upload(self, key: str, source: Path, content_type: str) -> None:
-        """Store a file, streamed; S3 compares the checksum before it keeps a byte."""
-        checksum = base64.b64encode(sha256_of(source).digest()).decode()
-        with aws_says(f"write {self.uri(key)}"), source.open("rb") as body:
+    def upload(self, key: str, body: io.BufferedIOBase, content_type: str) -> None:
+        """Store an open file, streamed; S3 compares the checksum before it keeps a byte."""
+        body.seek(0)
+        checksum = base64.b64encode(hashlib.file_digest(body, "sha256").digest()).decode()
+        body.seek(0)
+        with aws_says(f"write {self.uri(key)}"):
             self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=checksum, ContentType=content_type)
+
+    def upload_archive(self, key: str, archive: Archive) -> None:
+        """Store a zip."""
+        with archive.path.open("rb") as body:
+            self.upload(key, body, "application/zip")
 
     def upload_json(self, key: str, value: object) -> None:
         """Store a value as JSON."""
-        body = json.dumps(value, indent=1).encode()
-        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        with aws_says(f"write {self.uri(key)}"):
-            self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=checksum, ContentType="application/json")
-
-
-def sha256_of(path: Path) -> Any:
-    """Return the SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
+        self.upload(key, io.BytesIO(json.dumps(value, indent=1).encode()), "application/json")
 
 
 # --- Deadline ---------------------------------------------------------------------------------
@@ -1068,28 +1092,35 @@ def tree_files(
     file nor directory.
     """
     limit = (boundary or root).resolve()
-
-    def walk(directory: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-        if not os.access(directory, os.R_OK | os.X_OK):
+    device = limit.stat().st_dev
+    found: list[tuple[str, Path]] = []
+    # A stack of our own: a hostile tree may be deeper than Python's.
+    todo: list[tuple[Path, str, frozenset[Path]]] = [(root.resolve(), "", frozenset({root.resolve()}))]
+    while todo:
+        directory, prefix, links = todo.pop()
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
             directory.chmod(stat.S_IRWXU)
-        with os.scandir(directory) as found:
-            entries = list(found)
-        for entry in entries:
-            name, path = prefix + entry.name, Path(entry.path)
+        with os.scandir(directory) as entries:
+            listing = [(prefix + entry.name, Path(entry.path), entry.is_symlink()) for entry in entries]
+        for name, path, is_link in listing:
             if ignore(path):
                 continue
-            real = inside(limit, path, name) if entry.is_symlink() else path
-            mode = os.stat(real, follow_symlinks=False).st_mode
+            if len(name) > MAX_NAME:
+                raise PackageError(f"The package is nested too deep: {name[:80]!r}… has {len(name)} characters.")
+            real = inside(limit, path, name) if is_link else path
+            status = os.stat(real, follow_symlinks=False)
+            mode = status.st_mode
+            if status.st_dev != device:
+                raise PackageError(f"The package holds {name!r}, which lies outside of the package.")
             if stat.S_ISDIR(mode):
-                if real in above:
+                if is_link and (real in links or directory.is_relative_to(real)):
                     raise PackageError(f"The package has a loop of links at {name!r}: remove the link.")
-                yield from walk(real, f"{name}/", (*above, real))
+                todo.append((real, f"{name}/", links | {real} if is_link else links))
             elif stat.S_ISREG(mode):
-                yield name, real
+                found.append((name, real))
             else:
                 raise PackageError(f"The package holds {name!r}, which is no file but a pipe, a socket or a device.")
-
-    yield from sorted(walk(root.resolve(), "", (root.resolve(),)))
+    yield from sorted(found)
 
 
 def inside(boundary: Path, link: Path, name: str) -> Path:
@@ -1114,7 +1145,8 @@ def write_zip(tree: Path, target: Path) -> Archive:
     0644, or 0755 where the owner may execute.  Raises PackageError for names that a zip cannot hold.
     """
     unzipped = files = 0
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
+    with zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, path in tree_files(tree):
             info = zipfile.ZipInfo(zip_name(name), ZIP_EPOCH)
             info.create_system = 3  # Unix: the modes count
@@ -1127,9 +1159,11 @@ def write_zip(tree: Path, target: Path) -> Archive:
                 shutil.copyfileobj(source, member, 1 << 18)
             unzipped += info.file_size
             files += 1
+    with target.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").digest()
     return Archive(
         path=target,
-        sha256=base64.b64encode(sha256_of(target).digest()).decode(),
+        sha256=base64.b64encode(digest).decode(),
         zip_bytes=target.stat().st_size,
         unzipped_bytes=unzipped,
         files=files,
@@ -1344,6 +1378,8 @@ class Checkout:
     """The project's folder in it."""
     commit: str
     ref: str
+    files: frozenset[str]
+    """The repository's files, relative to root: builds of requirements may add others."""
     warnings: tuple[str, ...] = ()
 
 
@@ -1403,6 +1439,7 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
         project=project_folder(space.checkout, request),
         commit=result["commit"],
         ref=result["ref"],
+        files=frozenset(path.relative_to(space.checkout).as_posix() for path in space.checkout.rglob("*")),
         warnings=tuple(result["warnings"]),
     )
 
@@ -1411,7 +1448,7 @@ def project_folder(root: Path, request: BuildRequest) -> Path:
     """Return the project's folder in the checkout; raise SourceError if there is none."""
     project = root / (request.subdirectory or ".")
     if not project.is_dir():
-        folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(printable(path.name) for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
         raise SourceError(
             f"{request.repo_name} has no folder {request.subdirectory!r} at this commit. "
             f"Its folders are: {', '.join(folders) or 'none'}."
@@ -1480,7 +1517,7 @@ def fetch_commit(job: Mapping[str, Any], store: Any) -> tuple[bytes, str]:
             chosen.append((refs[b"HEAD"], "HEAD"))
         return [sha for sha, _ in chosen]
 
-    credentials = {"username": job["username"] or "x-access-token", "password": job["token"]} if job["token"] else {}
+    credentials = {"username": job["username"] or DEFAULT_USERNAME, "password": job["token"]} if job["token"] else {}
     base, _, name = job["url"].rpartition("/")
     client = Urllib3HttpGitClient(f"{base}/", thin_packs=False, timeout=60, **credentials)
     pack, commit, abort = store.add_pack()
@@ -1536,7 +1573,7 @@ def choose_ref(refs: Mapping[bytes, bytes], wanted: str) -> tuple[bytes, str]:
 
 def short_ref(ref: bytes) -> str:
     """Return a ref's name as people write it."""
-    return ref.decode(errors="replace").removeprefix("refs/heads/").removeprefix("refs/tags/")
+    return printable(ref.decode(errors="replace").removeprefix("refs/heads/").removeprefix("refs/tags/"))
 
 
 def no_head(url: str, refs: Mapping[bytes, bytes]) -> str:
@@ -1674,18 +1711,18 @@ def find_requirements(project: Path) -> Path | None:
     """Return the file in which a project says what it needs, or None."""
     for name in REQUIREMENT_FILES:
         path = project / name
-        if path.is_file() and (name != "pyproject.toml" or pyproject_dependencies(path)):
+        if path.is_file() and (name != "pyproject.toml" or has_dependencies(path)):
             return path
     return None
 
 
-def pyproject_dependencies(path: Path) -> list[str]:
-    """Return [project] dependencies of a pyproject.toml; raise DependencyError if it cannot be read."""
+def has_dependencies(path: Path) -> bool:
+    """Say whether a pyproject.toml names dependencies; raise DependencyError if it cannot be read."""
     try:
-        project = tomllib.loads(path.read_text()).get("project", {})
-    except ValueError as error:
+        project = tomllib.loads(path.read_text()).get("project")
+    except (ValueError, RecursionError) as error:
         raise DependencyError(f"{path.name} is not valid TOML: {error}.") from None
-    return list(project.get("dependencies", []))
+    return isinstance(project, dict) and bool(project.get("dependencies"))
 
 
 def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Builder, shell: Shell) -> Installed:
@@ -1713,6 +1750,7 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
             f"Cannot install {requirements.name}: uv {error.ending}. "
             f"{install_advice(error.tail, builder)}{error.quoted_tail}"
         ) from None
+    check_workspace(space, DependencyError)
     return look_at_installed(space.staging)
 
 
@@ -1738,9 +1776,11 @@ def look_at_installed(staging: Path) -> Installed:
     names: list[str] = []
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
-        names.append(f"{distribution.name}=={distribution.version}")
-        for path in distribution.files or ():
-            owners[os.path.normpath(str(path))] = distribution.name
+        with contextlib.suppress(ValueError, LookupError, csv.Error):  # metadata that is none: its files stay unowned
+            name = printable(distribution.name)
+            names.append(printable(f"{name}=={distribution.version}"))
+            for path in distribution.files or ():
+                owners[os.path.normpath(str(path))] = name
     return Installed(tuple(sorted(names, key=str.lower)), owners, marks)
 
 
@@ -1779,6 +1819,7 @@ def run_make_dist(checkout: Checkout, staging: Path, shell: Shell) -> None:
             f"make_dist.sh {error.ending}. It runs with bash in the project's folder, and can count on bash, "
             f"coreutils, grep, sed and Python only.{error.quoted_tail}"
         ) from None
+    check_workspace(Workspace(staging.parent), BuildScriptError)
 
 
 def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
@@ -1787,8 +1828,12 @@ def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
     Raises PackageError for links out of the repository: the build of a requirement may have made some.
     """
     copied = 0
-    top = checkout.project.resolve()
-    for name, path in tree_files(top, checkout.root, lambda path: is_project_junk(path, top=path.parent == top)):
+    top, root = checkout.project.resolve(), checkout.root.resolve()
+    if not top.is_relative_to(root):
+        raise PackageError("The build of a requirement has replaced the project's folder by a link out of it.")
+    for name, path in tree_files(top, root, lambda path: is_project_junk(path, top=path.parent == top)):
+        if path.relative_to(root).as_posix() not in checkout.files:
+            continue  # the build of a requirement left it (setuptools' build/, say): it is not the project's
         target = staging / name
         make_readable(path, path.stat().st_mode)
         try:
@@ -1800,7 +1845,7 @@ def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
                 f"The project's {name!r} collides with a dependency's file or folder: rename it."
             ) from None
         copied += 1
-    return copied, [path.name for path in sorted(top.iterdir()) if is_project_junk(path, top=True)]
+    return copied, [printable(path.name) for path in sorted(top.iterdir()) if is_project_junk(path, top=True)]
 
 
 def is_project_junk(path: Path, *, top: bool) -> bool:
@@ -1829,9 +1874,10 @@ def prune(staging: Path, installed: Installed) -> Pruned:
 
     Only files that the installer wrote and that make_dist.sh left as they were.
     """
+    files = dict(tree_files(staging))
     untouched = [name for name, seen in installed.marks.items() if is_untouched(staging / name, seen)]
     suites = {suite for name in untouched if (suite := test_suite(name))}
-    imported = imported_suites(staging, suites)
+    imported = imported_suites(files, suites)
     doomed = {name: reason for name in untouched if (reason := disposal_reason(staging, name, suites - imported))}
     reasons: Counter[str] = Counter()
     for name, reason in doomed.items():
@@ -1903,7 +1949,7 @@ IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(.*)|import[
 DOTTED_STRING = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)*\.tests?(?:\.\w+)*)["']""")
 
 
-def imported_suites(staging: Path, suites: set[str]) -> set[str]:
+def imported_suites(files: Mapping[str, Path], suites: set[str]) -> set[str]:
     """Return the test suites that code outside of them imports, or names in a string.
 
     numpy.testing needs numpy._core.tests, networkx once imported its own tests: a name alone proves
@@ -1912,7 +1958,7 @@ def imported_suites(staging: Path, suites: set[str]) -> set[str]:
     if not suites:
         return set()
     found: set[str] = set()
-    for name, path in tree_files(staging):
+    for name, path in files.items():
         if name.endswith(".py") and (test_suite(name) not in suites):
             text = path.read_text(errors="replace")
             if "test" in text:
@@ -1962,7 +2008,7 @@ def check_handler(staging: Path, target: Target) -> list[str]:
             return []
         if target.has_layers:
             return [f"the handler {target.handler} is not in the package; it must be in one of the function's layers"]
-        there = sorted(path.name for path in staging.glob("*.py"))
+        there = sorted(printable(path.name) for path in staging.glob("*.py"))
         raise PackageError(
             f"The handler of {target.name} is {target.handler!r}, but the package has no "
             f"{module.relative_to(staging)}.py. Python files at its root: {', '.join(there[:10]) or 'none'}. "
@@ -1970,10 +2016,10 @@ def check_handler(staging: Path, target: Target) -> list[str]:
         )
     try:
         names = bound_names(source.read_bytes())
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error) or "too complex"
         raise PackageError(
-            f"{source.relative_to(staging)}, the module of the handler {target.handler!r}, is not valid Python: "
-            f"{error.msg} (line {error.lineno})."
+            f"{source.relative_to(staging)}, which the handler {target.handler!r} is in, is not valid Python: {reason}."
         ) from None
     if function not in names and "*" not in names:
         raise PackageError(
@@ -2122,7 +2168,7 @@ def package_key(name: str, archive: Archive) -> str:
 def deploy(archive: Archive, target: Target, store: Store, aws: Aws) -> Deployment:
     """Upload the package, point the function at it, wait until Lambda has taken it, and verify that."""
     key = package_key(target.name, archive)
-    store.upload(key, archive.path, "application/zip")
+    store.upload_archive(key, archive)
     for last_try in (False, False, False, False, True):
         current = wait_until_updated(aws, target.name)
         revision = {"RevisionId": current.revision} if current.revision else {}
@@ -2187,7 +2233,7 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
             "sha256": archive.hex_digest,
             "packages": list(look_at_installed(toolchain.packages).names),
         }
-        store.upload(toolchain_key(archive.hex_digest), archive.path, "application/zip")
+        store.upload_archive(toolchain_key(archive.hex_digest), archive)
         # The pointer goes last: whoever reads it finds what it points at.
         store.upload_json(toolchain_pointer(job.builder), made)
     return bootstrap_result("bootstrapped", made, job)
@@ -2212,6 +2258,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     target = look_at_target(job.aws, request.function_name, builder)
     token = git_token(job.aws, job.settings)
     log.hide(token)
+    log.hide(f"{job.settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
     source = Source(job.settings.repository_url(request.repo_name), job.settings.username, token)
     with log.step("toolchain", "[1/7] get the toolchain"):
         toolchain = get_toolchain(job.store, builder, space)
@@ -2232,6 +2279,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         archive = write_zip(space.staging, space.archive)
         log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     with log.step("deploy", f"[7/7] deploy {target.name}"):
+        log.aftermath = f"Lambda may have been given the new code of {target.name}: build again to be sure."
         deployment = settle(request, archive, target, job)
         log.quote(f"{deployment.status}: {target.name} {archive.sha256}")
     for warning in warnings:
@@ -2260,6 +2308,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
             "kept": list(pruned.kept),
         },
         "warnings": warnings,
+        "log": None,
         "seconds": seconds(log),
     }
 
@@ -2298,7 +2347,7 @@ def run_action(request: BootstrapRequest | BuildRequest, job: Job, context: Lamb
     action = next(each for each in ACTIONS.values() if isinstance(request, each.request))
     result: dict[str, Any] = {}
     try:
-        with deadline(context.get_remaining_time_in_millis(), job.log), room_on_disk(job.space):
+        with deadline(context.get_remaining_time_in_millis(), job.log), disk_troubles(job.space):
             result = action.run(request, job)
     except YoDawgError as error:
         message = job.log.mask(str(error))
@@ -2322,7 +2371,7 @@ def record(request: BuildRequest, outcome: Mapping[str, Any], job: Job, context:
     key = f"builds/{request.function_name}/{began}-{job.builder.request_id}"
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log):
-            job.store.upload(f"{key}.log", job.space.log, "text/plain; charset=utf-8")
+            job.store.upload(f"{key}.log", cast(io.BufferedIOBase, job.log.file), "text/plain; charset=utf-8")
             summary = {"request_id": job.builder.request_id, "request": vars(request), **outcome}
             job.store.upload_json(f"{key}.json", summary)
     except YoDawgError as error:
@@ -2332,14 +2381,17 @@ def record(request: BuildRequest, outcome: Mapping[str, Any], job: Job, context:
 
 
 @contextlib.contextmanager
-def room_on_disk(space: Workspace) -> Iterator[None]:
-    """Turn a full disk, wherever this process meets it, into words."""
+def disk_troubles(space: Workspace) -> Iterator[None]:
+    """Turn a full disk, or files that a project made unusable, into words wherever this process meets them."""
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            raise disk_full(space.root) from None
+        if not str(error.filename).startswith(str(space.root)):
             raise
-        raise disk_full(space.root) from None
+        name = os.path.relpath(str(error.filename), space.root)
+        raise PackageError(f"Cannot work with what the project made: {error.strerror}: {name!r}.") from None
 
 
 # --- The handler ----------------------------------------------------------------------------------
@@ -2355,13 +2407,15 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     builder = Builder.from_context(context)
     if isinstance(request, BuildRequest):
         check_deployable(request, builder, settings)
-    protect_process()
+    protected = protect_process()
     if settings.tmp_is_ours:
         kill_leftovers()
     with (
         workspace(settings.tmp, tmp_is_ours=settings.tmp_is_ours) as space,
-        contextlib.closing(Log(settings.secrets, space.log)) as log,
+        contextlib.closing(Log(settings.secrets, space.root)) as log,
     ):
+        if not protected:
+            log.say("Warning: this system does not let the handler close itself to the projects' code.")
         return run_action(request, open_job(settings, builder, space, log), context)
 
 

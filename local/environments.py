@@ -109,6 +109,7 @@ class LogPipe:
         """Start to read."""
         self.reading, self.writing, self.write = reading, writing, write
         self.mark = b"\0" + secrets.token_hex(16).encode() + b"\0"
+        self.closing = False
         self.marked: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.tail = bytearray()
         self.lock = threading.Lock()
@@ -118,7 +119,7 @@ class LogPipe:
     def work(self) -> None:
         """Read until nobody can write any more."""
         pending = b""
-        while received := os.read(self.reading, 1 << 16):
+        while not self.closing and (received := os.read(self.reading, 1 << 16)):
             *finished, pending = (pending + received).split(self.mark)
             for part in finished:
                 self.add(part.splitlines())
@@ -145,6 +146,12 @@ class LogPipe:
         """Wait until everything written so far has arrived."""
         os.write(self.writing, self.mark)
         self.marked.get()
+
+    def close(self) -> None:
+        """Stop to read, even if a process that outlived its sandbox could still write."""
+        self.closing = True
+        os.write(self.writing, self.mark)
+        self.thread.join()
 
     def begin(self) -> None:
         """Begin the log of an invocation."""
@@ -367,9 +374,9 @@ class Environment:
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
-        self.closing = True
+        self.sandbox.end()
+        self.log.close()
         self.sandbox.close()
-        self.log.thread.join()
         self.api.close()
 
 

@@ -298,10 +298,9 @@ def all_parameters(template: Mapping[str, Any], given: Mapping[str, Any]) -> dic
 def mend_parameters() -> None:
     """Let a stack's parameters be text, as they were given: then the same ones are no change, and can be used again."""
     stack_class: Any = importlib.import_module("moto.cloudformation.models").Stack
+    exceptions: Any = importlib.import_module("moto.cloudformation.exceptions")
     resource_map_class: Any = importlib.import_module("moto.cloudformation.parsing").ResourceMap
     response_class: Any = importlib.import_module("moto.cloudformation.responses").CloudFormationResponse
-
-    refuse_same = response_class._validate_different_update
 
     load_parameters = resource_map_class.load_parameters
 
@@ -312,9 +311,12 @@ def mend_parameters() -> None:
             if slot["Type"] in ("CommaDelimitedList", "List<String>") and isinstance(value, str):
                 self._parsed_resources[name] = self.resolved_parameters[name] = value.split(",")
 
-    def refuse_same_update(self: Any, *arguments: Any) -> None:
-        if self._get_action() != "CreateChangeSet":  # which makes an empty change set instead
-            refuse_same(self, *arguments)
+    def refuse_same_update(self: Any, incoming: Any, body: str, stack: Any) -> None:
+        before = stack.stack_parameters
+        given = {p["ParameterKey"]: p.get("ParameterValue", before.get(p["ParameterKey"])) for p in incoming or ()}
+        same = stack.has_template(body) and stack.has_parameters(given)
+        if same and self._get_action() != "CreateChangeSet":  # which makes an empty change set instead
+            raise exceptions.ValidationError(stack.name, message="No updates are to be performed.")
 
     def has_parameters(self: Any, other: Mapping[str, Any]) -> bool:
         return all_parameters(self.template_dict, other) == texts(self.stack_parameters)

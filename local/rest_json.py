@@ -48,6 +48,17 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Route:
+    """How an operation is asked for."""
+
+    method: str
+    pattern: re.Pattern[str]
+    query: str
+    """What always stands in the query: find=LayerVersion."""
+    operation: str
+
+
 class Service:
     """The operations of a service: who they are, how they are asked for, how they answer."""
 
@@ -56,28 +67,29 @@ class Service:
         from botocore.session import Session
 
         self.model = Session().get_service_model(name)
-        self.routes = sorted(
-            (self.route(operation) for operation in self.model.operation_names), key=lambda route: route[3]
-        )
+        routes = [self.route(operation) for operation in self.model.operation_names]
+        # The most specific first: the same path with a fixed query, then those with the fewest parameters.
+        self.routes = sorted(routes, key=lambda route: (not route.query, route.pattern.groups))
 
-    def route(self, operation: str) -> tuple[str, re.Pattern[str], str, int]:
-        """Return an operation's method, the pattern of its path, its name, and how specific it is."""
+    def route(self, operation: str) -> Route:
+        """Return how an operation is asked for."""
         http = self.model.operation_model(operation).http
-        uri = http["requestUri"].partition("?")[0].rstrip("/")
+        path, _, query = http["requestUri"].partition("?")
+        uri = path.rstrip("/")
         pattern = "".join(
             f"(?P<{part[1:-1].rstrip('+')}>{'.+' if part.endswith('+}') else '[^/]+'})"
             if part.startswith("{")
             else re.escape(part)
             for part in re.split(r"(\{[^}]+\})", uri)
         )
-        return http["method"], re.compile(pattern + "/?"), operation, uri.count("{")
+        return Route(http["method"], re.compile(pattern + "/?"), query, operation)
 
     def parse(self, request: Request) -> tuple[str, dict[str, Any]]:
         """Return the operation that a request asks for, and its parameters."""
-        for method, pattern, operation, _ in self.routes:
-            match = pattern.fullmatch(request.path)
-            if match and method == request.method:
-                return operation, self.parameters(operation, match.groupdict(), request)
+        for route in self.routes:
+            match = route.pattern.fullmatch(request.path)
+            if match and route.method == request.method and route.query in request.query:
+                return route.operation, self.parameters(route.operation, match.groupdict(), request)
         raise ApiError("UnknownOperationException", 404, f"no operation: {request.method} {request.path}")
 
     def parameters(self, operation: str, uri: Mapping[str, str], request: Request) -> dict[str, Any]:
@@ -95,7 +107,7 @@ class Service:
             if name == payload:
                 found[name] = request.body
             elif place == "uri" and wire in uri:
-                found[name] = unquote(uri[wire])
+                found[name] = simple(member, unquote(uri[wire]))
             elif place == "querystring" and wire in query:
                 found[name] = query[wire] if member.type_name == "list" else simple(member, query[wire][0])
             elif place == "header" and wire.lower() in request.headers:
@@ -161,7 +173,7 @@ class Service:
 
 
 def simple(shape: Any, text: str) -> Any:
-    """Return a value of the query string in its own type."""
+    """Return a value of the path or the query string in its own type."""
     if shape.type_name in ("integer", "long"):
         return int(text)
     return text == "true" if shape.type_name == "boolean" else text

@@ -191,8 +191,9 @@ def prepare(name: str, cache: Path | None = None) -> RuntimeImage:
     if interpreter is None:
         known = ", ".join(available()) or "none"
         raise RuntimeUnavailable(
-            f"This machine has no interpreter for the runtime {name} (it has: {known}). Create the function with "
-            f"one of these, or install a Python of that version, with pyenv or uv for example: {', '.join(NAMES)} can be run."
+            f"This machine has no interpreter for the runtime {name} (it has: {known}). Make the function with one of "
+            "these, or install a Python of that version, with pyenv or uv for example. "
+            f"{', '.join(NAMES)} can be run."
         )
     cache = cache or default_cache()
     pins = requirement_lines(SITE_PACKAGES + RUNTIME_PACKAGES, REQUIREMENTS.read_text())

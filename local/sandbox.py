@@ -297,8 +297,8 @@ class Sandbox:
         with contextlib.suppress(OSError):
             self.control.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        """End everything in the sandbox, and forget its /tmp."""
+    def end(self) -> None:
+        """End everything in the sandbox, and wait until it has ended."""
         self.closing = True
         self.abandon()
         try:
@@ -307,6 +307,9 @@ class Sandbox:
             self.process.kill()
             self.process.wait()
         self.thread.join()
+
+    def close(self) -> None:
+        """Forget a sandbox that has ended, and its /tmp."""
         self.control.close()
         self.errors.close()
         os.close(self.output)

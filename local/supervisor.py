@@ -27,6 +27,7 @@ import socket
 import sys
 from typing import Any
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -162,6 +163,7 @@ class Supervisor:
         """Turn this forked child into the runtime; never returns."""
         try:
             os.setsid()
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             null = os.open(os.devnull, os.O_RDONLY)

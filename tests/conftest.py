@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import lambda_function
+from lambda_function import Aws, Log, Settings, Shell, Workspace, child_environ, put_python_on_path, workspace
+from local.aws import EmbeddedAWS
 from tests.embedded import builder as builder
 
 LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
@@ -21,3 +27,64 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret-of-the-tests")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+# --- What a stage of a build works with ----------------------------------------------------------
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log(())
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Iterator[Workspace]:
+    """The workspace of one invocation."""
+    (tmp_path / "tmp").mkdir()
+    with workspace(tmp_path / "tmp", tmp_is_ours=True) as made:
+        put_python_on_path(made)
+        yield made
+
+
+@pytest.fixture
+def shell(space: Workspace, log: Log) -> Shell:
+    """A shell whose children get what the children of a build get."""
+    settings = Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
+    return Shell(child_environ(space, settings), log)
+
+
+# --- AWS -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def account() -> Iterator[EmbeddedAWS]:
+    """An AWS account of the test's own, with nothing in it, in which nothing takes time."""
+    with EmbeddedAWS(update_seconds=0) as made:
+        yield made
+
+
+@pytest.fixture
+def aws(account: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """Clients of that account, made as the handler makes them; there is a bucket named "bucket"."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", account.endpoint)
+    made = lambda_function.make_clients()
+    made.s3.create_bucket(Bucket="bucket")
+    return made
+
+
+@dataclass
+class Context:
+    """Lambda's context object, as far as the handler looks at it."""
+
+    invoked_function_arn: str
+    function_name: str = "yo-dawg"
+    aws_request_id: str = "5f5e7c2a-0000-4000-8000-000000000001"
+    remaining: int = 300_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining
+
+
+@pytest.fixture
+def context(account: EmbeddedAWS) -> Context:
+    return Context(f"arn:aws:lambda:us-east-1:{account.account}:function:yo-dawg")

@@ -530,9 +530,7 @@ def test_a_foreseen_error_is_told_in_its_own_words(ready: Checkout) -> None:
         ("no object", ["Unhandled: no object"]),
     ],
 )
-def test_an_unforeseen_error_is_told_with_the_end_of_the_log(
-    ready: Checkout, answer: object, told: list[str]
-) -> None:
+def test_an_unforeseen_error_is_told_with_the_end_of_the_log(ready: Checkout, answer: object, told: list[str]) -> None:
     log = base64.b64encode("the last line é\n".encode()).decode()
     ready.replies = {"lambda invoke": invoked(answer, FunctionError="Unhandled", LogResult=log)}
     ran = ready.deploy("build", "project")
@@ -566,9 +564,7 @@ def test_an_answer_that_is_none_of_ours_is_a_failure(ready: Checkout, answer: st
         ),
     ],
 )
-def test_a_failed_invocation_is_told_with_what_to_do_and_not_repeated(
-    ready: Checkout, error: str, advice: str
-) -> None:
+def test_a_failed_invocation_is_told_with_what_to_do_and_not_repeated(ready: Checkout, error: str, advice: str) -> None:
     ready.replies = {"lambda invoke": {"error": f"\n{error}\n"}}
     ran = ready.deploy("build", "project")
     assert (ran.status, ran.out) == (1, "")
@@ -621,7 +617,7 @@ def settled(fresh: Checkout) -> Checkout:
         "s3api head-bucket": {},
         "s3api get-bucket-location": {"out": "None\n"},
         "s3api get-public-access-block": {"out": "True\tTrue\tTrue\tTrue\n"},
-        "s3api head-object": {},
+        "s3api head-object": {"out": f"{code_sha256(fresh)}\n"},
         "cloudformation describe-stacks": {"out": "UPDATE_COMPLETE\tyo-dawg\n"},
         "cloudformation deploy": {"out": "\nNo changes to deploy. Stack yo-dawg is up to date\n"},
         "lambda invoke": invoked({**BOOTSTRAPPED, "status": "unchanged"}),
@@ -669,6 +665,12 @@ def as_asked(checkout: Checkout) -> dict[str, Any]:
             }
         },
     }
+
+
+def test_a_builders_code_that_was_changed_in_the_bucket_is_uploaded_again(settled: Checkout) -> None:
+    settled.replies["s3api head-object"] = {"out": "c29tZXRoaW5nIGVsc2U=\n"}
+    assert settled.deploy().status == 0
+    assert "s3api put-object" in settled.operations()
 
 
 def test_bootstrap_makes_everything_in_order(fresh: Checkout) -> None:
@@ -802,9 +804,7 @@ def test_a_bucket_of_another_region_ends_it(settled: Checkout) -> None:
     "answer",
     [{"out": "True\tFalse\tTrue\tTrue\n"}, {"error": "NoSuchPublicAccessBlockConfiguration"}],
 )
-def test_an_open_bucket_that_was_there_before_is_told_but_left_alone(
-    settled: Checkout, answer: dict[str, str]
-) -> None:
+def test_an_open_bucket_that_was_there_before_is_told_but_left_alone(settled: Checkout, answer: dict[str, str]) -> None:
     settled.replies["s3api get-public-access-block"] = answer
     ran = settled.deploy("bootstrap")
     assert ran.status == 0

@@ -81,9 +81,9 @@ def test_a_thief_in_the_project_finds_no_credentials(builder: Builder) -> None:
             "make_dist.sh": 'set -e\ncp lambda_function.py "$1"\ncp -r . "$1/project"\n'
             '"$PYTHON" thief.py "$1/loot"\ncat "$1/loot"\n',
             "requirements.txt": "./lib\n",
-            "lib/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "lib/pyproject.toml": PYPROJECT,
             "lib/thief.py": THIEF,
-            "lib/backend.py": BACKEND,
+            "lib/backend.py": BACKEND.replace("  # hostile", STEAL),
         },
     )
     result = builder.build("thief", builder=with_token)
@@ -109,21 +109,37 @@ def test_a_thief_in_the_project_finds_no_credentials(builder: Builder) -> None:
             assert secret.encode() not in content, place
 
 
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+STEAL = """
+  sys.argv = ["thief.py", os.path.abspath("lib_loot")]
+  runpy.run_path("thief.py")
+"""
+
+MOVE = """
+  if not os.path.islink("/tmp/yo-dawg/checkout"):
+    os.makedirs("/tmp/fake/tmp/evil")
+    os.symlink("/tmp/yo-dawg/moved/lib", "/tmp/fake/lib")
+    os.symlink("/proc/self/environ", "/tmp/fake/tmp/evil/loot")
+    os.rename("/tmp/yo-dawg/checkout", "/tmp/yo-dawg/moved")
+    os.symlink("/tmp/fake", "/tmp/yo-dawg/checkout")
+  open("lib_loot", "w").close()
+"""
+
 BACKEND = '''
-"""A build backend that steals, then makes a wheel."""
+"""A build backend that does harm, then makes a wheel."""
 import os, runpy, sys, zipfile
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
-    sys.argv = ["thief.py", os.path.abspath("lib_loot")]
-    runpy.run_path("thief.py")
-    name = "lib-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
-        wheel.write("lib_loot", "lib_loot")
-        wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
-        wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("lib-1.0.dist-info/RECORD", "lib_loot,,\\nlib-1.0.dist-info/METADATA,,\\n"
-                       "lib-1.0.dist-info/WHEEL,,\\nlib-1.0.dist-info/RECORD,,\\n")
-    return name
+  # hostile
+  name = "lib-1.0-py3-none-any.whl"
+  with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+    wheel.write("lib_loot", "lib_loot")
+    wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
+    wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr("lib-1.0.dist-info/RECORD", "lib_loot,,\\nlib-1.0.dist-info/METADATA,,\\n"
+    "lib-1.0.dist-info/WHEEL,,\\nlib-1.0.dist-info/RECORD,,\\n")
+  return name
 '''
 
 
@@ -152,7 +168,9 @@ LEAVE_TRACES = """
 cp *.py "$1"
 touch /tmp/trace "$HOME/trace" "$TMPDIR/trace"
 mkdir -p /tmp/locked/deep && chmod 000 /tmp/locked
-(setsid sleep 10001 &) ; setsid setsid sleep 10002 & sleep 10003 &
+sleep 10001 &
+"$PYTHON" -c 'import os; os.fork() or (os.setsid(), os.fork() or os.execlp("sleep", "sleep", "10002"))'
+until grep -q 10002 /proc/[0-9]*/cmdline 2> /dev/null; do :; done
 """
 
 LOOK_FOR_TRACES = """
@@ -190,6 +208,16 @@ def test_what_outlasts_the_invocation_is_ended_in_time_and_leaves_nothing(builde
     assert [each.pid for each in builder.aws.environments(name)] == [each.pid for each in environment], "a warm start"
     result = builder.build("looking", builder=name, dry_run=True)
     assert result["status"] == "built"
+
+
+def test_a_link_in_the_place_of_the_checkout_ships_nothing(builder: Builder) -> None:
+    files = {"lib/pyproject.toml": PYPROJECT, "lib/backend.py": BACKEND.replace("  # hostile", MOVE)}
+    project = {"tmp/evil/lambda_function.py": HANDLER, "tmp/evil/requirements.txt": "../../lib\n"}
+    builder.add_project("mover", {**files, **project})
+    with pytest.raises(FunctionFailed) as failed:
+        builder.build("mover", subdirectory="tmp/evil")
+    assert failed.value.type == "DependencyError"
+    assert "replaced the builder's directory 'checkout'" in failed.value.message
 
 
 def test_nothing_of_the_builder_is_in_a_package(builder: Builder, tmp_path: Path) -> None:

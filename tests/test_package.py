@@ -28,7 +28,9 @@ def lay_out(staging: Path, files: dict[str, str]) -> Path:
         pytest.param("app.handler", "app.py", "handler = Mangum(app)", id="an assignment"),
         pytest.param("app.handler", "app.py", "handler: object = 1", id="an annotated assignment"),
         pytest.param("app.handler", "app.py", "from web import app as handler", id="an import"),
-        pytest.param("app.handler", "app.py", "try:\n    from a import handler\nexcept ImportError:\n    x = 1", id="in try"),
+        pytest.param(
+            "app.handler", "app.py", "try:\n    from a import handler\nexcept ImportError:\n    x = 1", id="in try"
+        ),
         pytest.param("app.handler", "app.py", "if 1:\n    def handler(e, c): ...", id="in if"),
         pytest.param("app.handler", "app.py", "from web import *", id="perhaps by a star"),
         pytest.param("pkg.app.handler", "pkg/app.py", "def handler(e, c): ...", id="in a package"),

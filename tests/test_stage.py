@@ -45,7 +45,7 @@ def run(space: Workspace, files: dict[str, str], subdirectory: str = ".") -> Log
         (space.checkout / name).write_text(text)
     put_python_on_path(space)
     log = Log(())
-    checkout = Checkout(space.checkout, space.checkout / subdirectory, COMMIT, "main")
+    checkout = Checkout(space.checkout, space.checkout / subdirectory, COMMIT, "main", frozenset(files))
     stage(checkout, space.staging, Shell(child_environ(space, settings()), log), log)
     return log
 
@@ -56,7 +56,9 @@ def staged(space: Workspace) -> set[str]:
 
 def test_make_dist_gets_the_staging_directory_and_runs_in_the_projects_folder(space: Workspace) -> None:
     (space.staging / "installed.py").write_text("")
-    script = 'ls "$1" > "$1/listing"\npwd > "$1/pwd"\necho "$COMMIT" > "$1/commit"\ncp app.py "$1"\nrm "$1/installed.py"\n'
+    script = (
+        'ls "$1" > "$1/listing"\npwd > "$1/pwd"\necho "$COMMIT" > "$1/commit"\ncp app.py "$1"\nrm "$1/installed.py"\n'
+    )
     run(space, {"sub/make_dist.sh": script, "sub/app.py": "x"}, "sub")
     assert (space.staging / "listing").read_text().split() == ["installed.py", "listing"]
     assert (space.staging / "pwd").read_text().strip() == str(space.checkout / "sub")
@@ -70,9 +72,7 @@ def test_make_dist_finds_the_functions_python(space: Workspace, python: str) -> 
     assert (space.staging / "version").read_text().strip() == sys.version
 
 
-def test_make_dist_finds_nothing_of_the_handlers_environment(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_dist_finds_nothing_of_the_handlers_environment(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary")
     monkeypatch.setenv("SOMETHING_ELSE", "canary")
     run(space, {"make_dist.sh": 'env > "$1/env"\n'})
@@ -155,7 +155,7 @@ def test_links_inside_of_the_repository_are_followed_also_out_of_the_subdirector
     (space.checkout / "common/util.py").write_text("shared")
     (space.checkout / "app/common").symlink_to("../common")
     log = Log(())
-    checkout = Checkout(space.checkout, space.checkout / "app", COMMIT, "main")
+    checkout = Checkout(space.checkout, space.checkout / "app", COMMIT, "main", frozenset({"common/util.py"}))
     stage(checkout, space.staging, Shell({}, log), log)
     assert (space.staging / "common/util.py").read_text() == "shared"
     assert not (space.staging / "common").is_symlink()
@@ -165,14 +165,48 @@ def test_a_link_that_a_requirements_build_made_to_outside_is_refused(space: Work
     space.checkout.mkdir()
     (space.checkout / "loot.py").symlink_to("/etc/passwd")
     log = Log(())
-    with pytest.raises(PackageError, match="'loot.py' points at '/etc/passwd'"):
-        stage(Checkout(space.checkout, space.checkout, COMMIT, "main"), space.staging, Shell({}, log), log)
+    with pytest.raises(PackageError, match=r"'loot\.py' points at '/etc/passwd'"):
+        stage(
+            Checkout(space.checkout, space.checkout, COMMIT, "main", frozenset({"loot.py"})),
+            space.staging,
+            Shell({}, log),
+            log,
+        )
     assert staged(space) == set()
 
 
+def test_what_the_build_of_a_requirement_left_in_the_project_is_not_the_projects(space: Workspace) -> None:
+    space.checkout.mkdir()
+    for name in ("app.py", "build/lib/app.py"):
+        (space.checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (space.checkout / name).write_text("")
+    log = Log(())
+    stage(
+        Checkout(space.checkout, space.checkout, COMMIT, "main", frozenset({"app.py"})),
+        space.staging,
+        Shell({}, log),
+        log,
+    )
+    assert staged(space) == {"app.py"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param('rm -rf "$1"', id="removed"),
+        pytest.param('rm -rf "$1"; ln -s /etc "$1"', id="replaced by a link"),
+        pytest.param('mv "$1" "$1-2"; ln -s /etc "$1"', id="moved away"),
+        pytest.param('cd "$1/../.." && mv yo-dawg elsewhere', id="the whole workspace moved"),
+    ],
+)
+def test_a_staging_directory_that_is_not_ours_any_more_is_refused(space: Workspace, script: str) -> None:
+    with pytest.raises(BuildScriptError, match="removed or replaced the builder's directory"):
+        run(space, {"make_dist.sh": script})
+
+
 def test_what_was_left_out_is_told(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    run(space, {"a.py": "", "tests/b.py": "", ".gitignore": ""})
-    assert "copied 1 files, left out .gitignore, tests" in capsys.readouterr().out
+    run(space, {"a.py": "", "tests/b.py": "", ".forged\n[7/7] deploy": ""})
+    assert "copied 1 files, left out .forged�[7" in capsys.readouterr().out
 
 
 def test_junk_is_told_by_the_place_too(tmp_path: Path) -> None:

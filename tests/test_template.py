@@ -224,6 +224,7 @@ def test_the_role_may_do_what_the_handler_does(action: str, resource: str) -> No
         pytest.param("s3:GetObject", "arn:aws:s3:::artifacts/other/x", id="another prefix"),
         pytest.param("s3:PutObject", "arn:aws:s3:::artifacts/yo-dawg-2/x", id="a prefix that begins alike"),
         pytest.param("s3:PutObject", "arn:aws:s3:::artifacts/x", id="no prefix"),
+        pytest.param("s3:PutObject", "arn:aws:s3:::artifacts/yo-dawg/function/0.zip", id="the builder's own code"),
         pytest.param("s3:PutObject", "arn:aws:s3:::artifacts-2/yo-dawg/x", id="another bucket"),
         pytest.param("s3:DeleteObject", "arn:aws:s3:::artifacts/yo-dawg/x", id="deleting"),
         pytest.param("s3:PutBucketPolicy", "arn:aws:s3:::artifacts", id="the bucket itself"),
@@ -322,8 +323,9 @@ def test_the_policy_means_by_deployable_what_the_handler_means(patterns: list[st
 
 @given(st.text("abyo-dwg/.", max_size=20))
 def test_no_key_outside_the_prefix_can_be_touched(key: str) -> None:
-    for action in ("s3:GetObject", "s3:PutObject"):
-        assert allowed(policy(), action, f"arn:aws:s3:::{BUCKET}/{key}") == key.startswith("yo-dawg/")
+    assert allowed(policy(), "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{key}") == key.startswith("yo-dawg/")
+    written = key.startswith(("yo-dawg/toolchain/", "yo-dawg/packages/", "yo-dawg/builds/"))
+    assert allowed(policy(), "s3:PutObject", f"arn:aws:s3:::{BUCKET}/{key}") == written
 
 
 METHODS = {"head_object": "s3:GetObject", "list_objects_v2": "s3:ListBucket"}

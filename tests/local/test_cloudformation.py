@@ -269,3 +269,33 @@ def test_code_can_stand_in_the_template(stack: Stack) -> None:
     properties["Handler"] = "index.handler"
     assert stack.deploy(template, Name="inline") == "CREATE_COMPLETE"
     assert stack.functions.invoke("inline").payload == "inline"
+
+
+def test_stacks_without_change_sets_fail_in_the_same_way(stack: Stack) -> None:
+    def parameters(key: str) -> list[dict[str, str]]:
+        return [{"ParameterKey": "Name", "ParameterValue": "direct"}, {"ParameterKey": "Key", "ParameterValue": key}]
+
+    body = json.dumps(TEMPLATE).replace("RUNTIME", stack.functions.runtime)
+    stack.client.create_stack(StackName=stack.name, TemplateBody=body, Parameters=parameters("one.zip"))
+    assert stack.status() == "CREATE_COMPLETE"
+    stack.client.update_stack(StackName=stack.name, TemplateBody=body, Parameters=parameters("bad.zip"))
+    assert stack.status() == "UPDATE_ROLLBACK_COMPLETE"
+    with pytest.raises(ClientError, match="No updates are to be performed"):
+        stack.client.update_stack(StackName=stack.name, TemplateBody=body, Parameters=parameters("one.zip"))
+    assert stack.functions.invoke("direct").payload == ["one", "a+b"]
+
+
+def test_another_name_is_another_function(stack: Stack) -> None:
+    stack.deploy(Name="before")
+    assert stack.deploy(Name="after") == "UPDATE_COMPLETE"
+    names = [f["FunctionName"] for f in stack.functions.client.list_functions()["Functions"]]
+    assert ("before" in names, "after" in names) == (False, True)
+
+
+def test_layers_are_made_by_stacks_too(stack: Stack) -> None:
+    template = json.loads(json.dumps(TEMPLATE))
+    content = {"S3Bucket": BUCKET, "S3Key": "two.zip"}
+    template["Resources"]["Layer"] = {"Type": "AWS::Lambda::LayerVersion", "Properties": {"Content": content}}
+    template["Resources"]["Function"]["Properties"]["Layers"] = [{"Ref": "Layer"}]
+    assert stack.deploy(template, Name="layered") == "CREATE_COMPLETE"
+    assert len(stack.functions.client.get_function_configuration(FunctionName="layered")["Layers"]) == 1

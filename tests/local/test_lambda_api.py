@@ -727,3 +727,73 @@ def test_a_deleted_function_is_gone(functions: Functions) -> None:
     functions.invoke("gone")
     assert functions.client.delete_function(FunctionName="gone")["ResponseMetadata"]["HTTPStatusCode"] == 204
     assert refused(functions.client.invoke, FunctionName="gone")[:2] == (404, "ResourceNotFoundException")
+
+
+def test_an_alias_can_share_its_calls_between_two_versions(functions: Functions, name: str) -> None:
+    client = functions.client
+    for code in (CODE, OTHER):
+        client.update_function_code(FunctionName=name, ZipFile=code)
+        functions.aws.finish_updates()
+        client.publish_version(FunctionName=name)
+    functions.aws.finish_updates()
+
+    def share(**weights: float) -> dict[str, Any]:
+        weighted = {number.removeprefix("v"): weight for number, weight in weights.items()}
+        return {"FunctionName": name, "Name": "split", "RoutingConfig": {"AdditionalVersionWeights": weighted}}
+
+    client.create_alias(FunctionVersion="1", **share(v2=1.0))
+    assert functions.invoke(f"{name}:split").raw["ExecutedVersion"] == "2"
+    client.update_alias(**share(v2=0.0))
+    assert functions.invoke(f"{name}:split").raw["ExecutedVersion"] == "1"
+    assert "cannot be greater than 1" in refused(client.update_alias, **share(v1=0.1, v2=0.1))[2]
+    assert "already included in routing" in refused(client.update_alias, **share(v1=0.1))[2]
+    assert "$LATEST is not supported" in refused(client.update_alias, FunctionVersion="$LATEST", **share(v2=0.1))[2]
+    assert [alias["Name"] for alias in client.list_aliases(FunctionName=name, FunctionVersion="1")["Aliases"]] == [
+        "split"
+    ]
+    assert "aliases is not currently supported" in refused(client.delete_function, FunctionName=f"{name}:split")[2]
+
+
+def test_layers_are_listed_and_forgotten(functions: Functions) -> None:
+    client = functions.client
+    for code in (CODE, OTHER):
+        made = client.publish_layer_version(LayerName="listed", Content={"ZipFile": code}, Description="a layer")
+    assert (made["Version"], made["Content"]["CodeSha256"]) == (2, sha(OTHER))
+    assert [v["Version"] for v in client.list_layer_versions(LayerName="listed")["LayerVersions"]] == [2, 1]
+    [layer] = [layer for layer in client.list_layers()["Layers"] if layer["LayerName"] == "listed"]
+    assert layer["LatestMatchingVersion"]["Version"] == 2
+    client.delete_layer_version(LayerName="listed", VersionNumber=2)
+    assert refused(client.get_layer_version, LayerName="listed", VersionNumber=2)[:2] == (
+        404,
+        "ResourceNotFoundException",
+    )
+    arn = client.get_layer_version(LayerName="listed", VersionNumber=1)["LayerVersionArn"]
+    assert client.get_layer_version_by_arn(Arn=arn)["Content"]["CodeSha256"] == sha(CODE)
+
+
+def test_reserved_concurrency_limits_what_runs_at_a_time(functions: Functions) -> None:
+    functions.create("narrow", Timeout=60)
+    functions.client.put_function_concurrency(FunctionName="narrow", ReservedConcurrentExecutions=1)
+    assert functions.client.get_function_concurrency(FunctionName="narrow")["ReservedConcurrentExecutions"] == 1
+    inner = """
+        import boto3
+        from botocore.config import Config
+        client = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
+        try:
+            client.invoke(FunctionName="narrow", Payload=b'{"code": ""}')
+        except client.exceptions.TooManyRequestsException as error:
+            answer = error.response["Reason"]
+    """
+    assert functions.ask("narrow", inner) == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert functions.ask("narrow", "answer = 'free again'") == "free again"
+
+
+def test_package_and_layers_together_have_a_limit(functions: Functions, name: str) -> None:
+    half = package({"python/big": b"\0" * (UNZIPPED_LIMIT * 3 // 5)})
+    layer = functions.client.publish_layer_version(LayerName="half", Content={"ZipFile": half})["LayerVersionArn"]
+    functions.client.update_function_configuration(FunctionName=name, Layers=[layer])
+    functions.aws.finish_updates()
+    assert (
+        "combined with layers exceeds"
+        in refused(functions.client.update_function_code, FunctionName=name, ZipFile=half)[2]
+    )
