@@ -84,6 +84,9 @@ TAIL_LINES = 20
 TAIL_BYTES = 3500
 """How much of a tool's own output an error carries: contract §5 allows 4 KB."""
 
+KEPT_LINES = 300
+"""How much of it is searched for the reason of a failure."""
+
 MAX_LINE = 2000
 """A longer line of a child's output is cut here, so that no child can fill our memory."""
 
@@ -192,11 +195,16 @@ class DeadlineError(YoDawgError):
 class CommandFailed(Exception):
     """A child ended badly.  Never leaves this file: the stage that ran it says what that means."""
 
-    def __init__(self, status: int, tail: str) -> None:
-        """Keep the exit status (negative: the signal) and the last lines of output."""
-        super().__init__(status, tail)
+    def __init__(self, status: int, lines: Sequence[str]) -> None:
+        """Keep the exit status (negative: the signal) and the output, or its end if it was long."""
+        super().__init__(status)
         self.status = status
-        self.tail = tail
+        self.lines = lines
+
+    @property
+    def tail(self) -> str:
+        """The last lines of the output, few enough for a message."""
+        return "\n".join([*self.lines][-TAIL_LINES:]).encode()[-TAIL_BYTES:].decode(errors="ignore")
 
     @property
     def ending(self) -> str:
@@ -735,10 +743,10 @@ class Shell:
         try:
             return self._run(command)
         except FileNotFoundError as error:
-            raise CommandFailed(127, str(error)) from None
+            raise CommandFailed(127, [str(error)]) from None
 
     def _run(self, command: Command) -> str:
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        kept: deque[str] = deque(maxlen=KEPT_LINES)
         with subprocess.Popen(  # noqa: S603  # an argument list, no shell
             [str(part) for part in command.argv],
             cwd=command.cwd,
@@ -753,15 +761,15 @@ class Shell:
                     stdin.write(command.stdin)
                 for line in lines_of(process):
                     masked = self._log.mask(line)
-                    tail.append(masked)
+                    kept.append(masked)
                     self._log.quote(masked)
                 status = process.wait()
             finally:
                 kill_group(process)
                 kill_below(os.getpid(), self._spared)
         if status != 0:
-            raise CommandFailed(status, "\n".join(tail).encode()[-TAIL_BYTES:].decode(errors="ignore"))
-        return "\n".join(tail)
+            raise CommandFailed(status, kept)
+        return "\n".join(kept)
 
     def close(self) -> None:
         """Kill what may be left, should the alarm have rung in the midst of killing."""
@@ -944,7 +952,7 @@ def aws_says(doing: str, error_type: type[YoDawgError] = DeployError) -> Iterato
         hint = ""
         if code in ("AccessDenied", "AccessDeniedException", "403"):
             hint = ' The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
-        raise error_type(f"Cannot {doing}: AWS answered {code}: {text}.{hint}") from None
+        raise error_type(f"Cannot {doing}: AWS answered {code}: {text.rstrip('.')}.{hint}") from None
     except BotoCoreError as error:
         raise error_type(f"Cannot {doing}: {error}.") from None
 
@@ -1352,7 +1360,7 @@ def collect_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> Toolc
 
 def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
     """Raise ConfigError if what a child said means that /tmp is full."""
-    if re.search(r"No space left on device|os error 28|ENOSPC", error.tail):
+    if re.search(r"No space left on device|os error 28|ENOSPC", "\n".join(error.lines)):
         raise disk_full(space.root)
 
 
@@ -1694,6 +1702,10 @@ INSTALL_ADVICE = (
     (r"Git executable not found|Git operation failed",
      "A requirement is to be cloned with git, which Lambda has not and this version of yo-dawg does not replace: "
      "require a release from a package index instead."),
+    (r"invalid package format|invalid metadata|metadata is invalid",
+     "A requirement's file is damaged, or is no package: require another version."),
+    (r"does not satisfy Python",
+     "A requirement is not for {platform}: require a version that is."),
     (r"Failed to build|Call to `.*` failed|no wheels with a matching|no compatible wheels|has no usable wheels",
      "A requirement has no wheel for {platform}, and building it from source failed; Lambda has no compiler. "
      "Require a version that has such a wheel."),
@@ -1748,7 +1760,7 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
         refuse_if_disk_full(error, space)
         raise DependencyError(
             f"Cannot install {requirements.name}: uv {error.ending}. "
-            f"{install_advice(error.tail, builder)}{error.quoted_tail}"
+            f"{install_advice(error.lines, builder)}{error.quoted_tail}"
         ) from None
     check_workspace(space, DependencyError)
     return look_at_installed(space.staging)
@@ -1762,11 +1774,12 @@ def export_lock(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Path:
     return target
 
 
-def install_advice(output: str, builder: Builder) -> str:
-    """Say what uv's output means for the one who must act."""
+def install_advice(lines: Sequence[str], builder: Builder) -> str:
+    """Say what uv's output means for the one who must act, with the line that says which requirement it is."""
     for pattern, advice in INSTALL_ADVICE:
-        if re.search(pattern, output, re.IGNORECASE):
-            return advice.format(platform=builder.platform)
+        for line in lines:
+            if re.search(pattern, line, re.IGNORECASE):
+                return f"{advice.format(platform=builder.platform)}\n{line.strip()[:300]}"
     return "Does it install with uv on your own machine?"
 
 
@@ -1776,7 +1789,9 @@ def look_at_installed(staging: Path) -> Installed:
     names: list[str] = []
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
-        with contextlib.suppress(ValueError, LookupError, csv.Error):  # metadata that is none: its files stay unowned
+        with contextlib.suppress(
+            ValueError, LookupError, TypeError, csv.Error
+        ):  # metadata that is none: its files stay unowned
             name = printable(distribution.name)
             names.append(printable(f"{name}=={distribution.version}"))
             for path in distribution.files or ():

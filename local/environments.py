@@ -301,11 +301,13 @@ class Environment:
         left = began + self.facts.timeout - time.monotonic()
         invocation = make(int((time.time() + left) * 1000))
         self.log.lines([f"START RequestId: {invocation.request_id} Version: {self.facts.version}"])
+        self.sandbox.watch(on=True)
         if isinstance(event, Ready):
             event = self.serve(invocation, began + self.facts.timeout)
         self.log.drain()
         payload, error = self.conclude(invocation, event)
         self.report(invocation, event, (time.monotonic() - began) * 1000, init_ms)
+        self.sandbox.watch(on=False)
         return Outcome(payload, error, bytes(self.log.tail))
 
     def wait(self, until: float) -> Event | None:

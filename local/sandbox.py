@@ -233,7 +233,8 @@ class Sandbox:
 
     def listen(self) -> None:
         """Pass on what the supervisor says, until it ends."""
-        with self.control.makefile("rb") as lines:
+        # A supervisor that was killed with an order unread resets the connection instead of closing it.
+        with contextlib.suppress(ConnectionResetError), self.control.makefile("rb") as lines:
             for line in lines:
                 event = json.loads(line)
                 if event.pop("event") == "exited":
@@ -281,6 +282,11 @@ class Sandbox:
     def gone(self) -> bool:
         """Say whether the whole sandbox has ended, which only something outside of it can bring about."""
         return self.process.poll() is not None
+
+    def watch(self, *, on: bool) -> None:
+        """Have the memory watched, or not: during an invocation it is."""
+        with self.lock, contextlib.suppress(OSError):
+            self.control.sendall(json.dumps({"do": "watch", "on": on}).encode() + b"\n")
 
     def kill(self) -> None:
         """End the runtime's process group; on_exit is called when it is done."""

@@ -1,0 +1,275 @@
+"""Deploying: only what may be updated and can be served, and never without looking whether it worked."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+import lambda_function as yo
+from lambda_function import (
+    Archive,
+    Aws,
+    Builder,
+    BuildRequest,
+    ConfigError,
+    DeployError,
+    Settings,
+    Store,
+    Target,
+    aws_says,
+    check_deployable,
+    deploy,
+    look_at_target,
+    wait_until_updated,
+    write_zip,
+)
+from local.aws import EmbeddedAWS
+from tests.embedded import small_zip
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+BUILDER = Builder("yo-dawg", f"{ARN}yo-dawg", "id", "python3.13", "x86_64")
+TRUST = (
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", '
+    '"Principal": {"Service": "lambda.amazonaws.com"}}]}'
+)
+
+
+def settings(*deployable: str) -> Settings:
+    return Settings("bucket", deployable, "https://git.example", "", "", Path("/tmp"), tmp_is_ours=True)
+
+
+# --- What may be updated ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["api", f"{ARN}api", "123456789012:function:api"])
+@pytest.mark.parametrize("patterns", [("api",), ("other", "a*"), ("*",), ("ap[hi]",)])
+def test_a_function_that_a_pattern_matches_may_be_updated(function: str, patterns: tuple[str, ...]) -> None:
+    check_deployable(BuildRequest(function, "project"), BUILDER, settings(*patterns))
+
+
+@pytest.mark.parametrize(
+    ("function", "patterns", "words"),
+    [
+        pytest.param(
+            "api", ("apix", "xapi", "API"), r"not among .*\(apix, xapi, API\).*deployable_functions", id="other"
+        ),
+        pytest.param("api", (), "not among", id="nothing"),
+        pytest.param("yo-dawg", ("*",), "is this builder", id="itself"),
+        pytest.param(f"{ARN}yo-dawg", ("*",), "is this builder", id="itself by its ARN"),
+        pytest.param(f"{ARN}api".replace("1234", "9999"), ("*",), "another account or region", id="another account"),
+        pytest.param("999999999999:function:api", ("*",), "another account or region", id="another account, short"),
+        pytest.param(f"{ARN}api".replace("us-east-1", "eu-west-1"), ("*",), "account or region", id="another region"),
+    ],
+)
+def test_any_other_function_is_refused(function: str, patterns: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DeployError, match=words):
+        check_deployable(BuildRequest(function, "project"), BUILDER, settings(*patterns))
+
+
+# --- What can be served -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(aws: Aws, account: EmbeddedAWS) -> Store:
+    return Store(aws.s3, "bucket", "yo-dawg", account.account)
+
+
+@pytest.fixture
+def role(account: EmbeddedAWS) -> str:
+    answer = account.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument=TRUST)
+    return str(answer["Role"]["Arn"])
+
+
+def create(aws: Aws, role: str, **change: Any) -> None:
+    options = {
+        "Runtime": BUILDER.runtime,
+        "Handler": "app.handler",
+        "Architectures": ["x86_64"],
+        "Code": {"ZipFile": small_zip()},
+    }
+    aws.functions.create_function(FunctionName="api", Role=role, **{**options, **change})
+
+
+def test_a_target_is_what_lambda_says_of_it(aws: Aws, role: str) -> None:
+    create(aws, role)
+    target = look_at_target(aws, "api", BUILDER)
+    assert (target.name, target.handler, target.has_layers, target.failure) == ("api", "app.handler", False, None)
+    assert target.arn.endswith(":function:api")
+    assert len(target.code_sha256) == 44
+
+
+def test_a_function_that_is_not_there_is_said_so(aws: Aws) -> None:
+    with pytest.raises(DeployError, match="There is no function api in this account and region"):
+        look_at_target(aws, "api", BUILDER)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(
+            {"Runtime": "python3.12"}, "api runs on python3.12, x86_64; this builder is python3.13", id="runtime"
+        ),
+        pytest.param({"Runtime": "nodejs22.x"}, "api runs on nodejs22.x", id="another language"),
+        pytest.param({"Architectures": ["arm64"]}, "runs on python3.13, arm64.*second yo-dawg", id="architecture"),
+    ],
+)
+def test_what_this_builder_cannot_serve_is_refused(aws: Aws, role: str, change: dict[str, Any], words: str) -> None:
+    create(aws, role, **change)
+    with pytest.raises(DeployError, match=words):
+        look_at_target(aws, "api", BUILDER)
+
+
+def test_a_container_image_is_refused(aws: Aws, role: str) -> None:
+    code = {"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/x:latest"}
+    aws.functions.create_function(FunctionName="api", Role=role, PackageType="Image", Code=code)
+    with pytest.raises(DeployError, match="container image function"):
+        look_at_target(aws, "api", BUILDER)
+
+
+# --- Deploying ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/app.py").write_text("def handler(event, context): ...\n")
+    return write_zip(tmp_path / "tree", tmp_path / "zip")
+
+
+def test_the_function_then_runs_the_package_from_s3(aws: Aws, store: Store, role: str, archive: Archive) -> None:
+    create(aws, role)
+    target = look_at_target(aws, "api", BUILDER)
+    deployment = deploy(archive, target, store, aws)
+    key = f"yo-dawg/packages/api/{archive.hex_digest}.zip"
+    assert deployment == yo.Deployment("deployed", target.arn, "$LATEST", f"s3://bucket/{key}")
+    assert aws.s3.get_object(Bucket="bucket", Key=key)["Body"].read() == archive.path.read_bytes()
+    assert look_at_target(aws, "api", BUILDER).code_sha256 == archive.sha256
+    assert deploy(archive, target, store, aws).status == "deployed", "a second time, from what is known no more"
+
+
+def test_an_update_of_somebody_elses_in_between_is_seen_and_waited_for(
+    account: EmbeddedAWS, aws: Aws, store: Store, role: str, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real API's 412 and 409, by updates that get in between each look and the update that follows it."""
+    create(aws, role)
+    target = look_at_target(aws, "api", BUILDER)
+    looked: list[str | None] = []
+
+    def look(aws: Aws, name: str) -> Target:
+        """Look; then somebody else changes the function, at first quickly, then slowly."""
+        found = wait_until_updated(aws, name)
+        if len(looked) < 2:
+            account.update_seconds = 3600 if looked else 0
+            account.client("lambda").update_function_configuration(FunctionName="api", Description=str(looked))
+            account.update_seconds = 0
+        looked.append(found.revision)
+        return found
+
+    monkeypatch.setattr(time, "sleep", lambda _: account.finish_updates())
+    monkeypatch.setattr(yo, "wait_until_updated", look)
+    assert deploy(archive, target, store, aws).status == "deployed"
+    assert len(set(looked)) == 4, "two looks in vain, one that was good, and one after the update"
+
+
+LOOK: dict[str, Any] = {
+    "FunctionName": "api", "FunctionArn": f"{ARN}api", "Handler": "app.handler", "CodeSha256": "old",
+    "RevisionId": "r", "LastUpdateStatus": "Successful", "State": "Active",
+}  # fmt: skip
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target.from_configuration(LOOK)
+
+
+@pytest.mark.parametrize("code", ["ResourceConflictException", "PreconditionFailedException"])
+def test_it_is_not_tried_for_ever(aws: Aws, store: Store, archive: Archive, target: Target, code: str) -> None:
+    with Stubber(aws.functions) as lambda_:
+        for _ in range(5):
+            lambda_.add_response("get_function_configuration", LOOK)
+            lambda_.add_client_error("update_function_code", code, "busy", expected_params=None)
+        with pytest.raises(DeployError, match=f"Cannot update the function api: AWS answered {code}: busy"):
+            deploy(archive, target, store, aws)
+        lambda_.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        pytest.param({"CodeSha256": "other"}, "runs code with the digest other.*somebody else", id="other code"),
+        pytest.param(
+            {"LastUpdateStatus": "Failed", "LastUpdateStatusReason": "InvalidZipFile"},
+            "did not take the new code of api: InvalidZipFile",
+            id="failed",
+        ),
+        pytest.param({"LastUpdateStatus": "Failed"}, "no reason given", id="failed without a reason"),
+    ],
+)
+def test_an_update_that_lambda_did_not_take_is_no_deployment(
+    aws: Aws, store: Store, archive: Archive, target: Target, after: dict[str, str], words: str
+) -> None:
+    with Stubber(aws.functions) as lambda_:
+        lambda_.add_response("get_function_configuration", LOOK)
+        key = f"yo-dawg/packages/api/{archive.hex_digest}.zip"
+        expected = {"FunctionName": "api", "S3Bucket": "bucket", "S3Key": key, "RevisionId": "r"}
+        lambda_.add_response("update_function_code", {}, expected)
+        lambda_.add_response("get_function_configuration", {**LOOK, **after})
+        with pytest.raises(DeployError, match=words):
+            deploy(archive, target, store, aws)
+
+
+@pytest.mark.parametrize("busy", [{"State": "Pending"}, {"LastUpdateStatus": "InProgress"}])
+def test_what_lambda_is_still_at_is_waited_for(aws: Aws, monkeypatch: pytest.MonkeyPatch, busy: dict[str, str]) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with Stubber(aws.functions) as lambda_:
+        for _ in range(3):
+            lambda_.add_response("get_function_configuration", {**LOOK, **busy})
+        lambda_.add_response("get_function_configuration", {**LOOK, "RevisionId": "last"})
+        assert wait_until_updated(aws, "api").revision == "last"
+    assert len(slept) == 3
+
+
+def test_a_package_that_cannot_be_stored_is_not_deployed(
+    aws: Aws, store: Store, archive: Archive, target: Target
+) -> None:
+    with Stubber(aws.functions), pytest.raises(DeployError, match="Cannot write s3://gone/yo-dawg/.*NoSuchBucket"):
+        deploy(archive, target, dataclasses.replace(store, bucket="gone"), aws)
+
+
+# --- What AWS refuses, in words ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException", "403"])
+def test_a_missing_permission_is_the_operators(aws: Aws, code: str) -> None:
+    with Stubber(aws.s3) as s3:
+        s3.add_client_error("get_object", code, "not authorized to perform: s3:GetObject")
+        with pytest.raises(DeployError) as refused, aws_says("read it"):
+            aws.s3.get_object(Bucket="b", Key="k")
+    assert str(refused.value) == (
+        f"Cannot read it: AWS answered {code}: not authorized to perform: s3:GetObject. "
+        'The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
+    )
+
+
+def test_any_other_refusal_is_told_as_it_is(aws: Aws) -> None:
+    with pytest.raises(ConfigError, match="Cannot read it: AWS answered ResourceNotFoundException: .+"):  # noqa: SIM117
+        with aws_says("read it", ConfigError):
+            aws.secrets.get_secret_value(SecretId="none")
+
+
+def test_an_aws_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(DeployError, match="Cannot look at the function api: Could not connect to the endpoint URL"):
+        look_at_target(yo.make_clients(), "api", BUILDER)
+
+
+def test_an_error_of_ours_is_not_taken_for_one_of_aws() -> None:
+    with pytest.raises(ValueError, match="ours"), aws_says("do it"):
+        raise ValueError("ours")
