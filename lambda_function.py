@@ -529,7 +529,8 @@ class Log:
         self._secrets: list[str] = []
         for secret in secrets:
             self.hide(secret)
-        self.file = tempfile.TemporaryFile(dir=directory) if directory else None  # noqa: SIM115  # close() closes it
+        # Without a buffer, so that nothing waits in it for room on a disk that is full.
+        self.file = tempfile.TemporaryFile(dir=directory, buffering=0) if directory else None  # noqa: SIM115
         self._room = MAX_LOG_BYTES
         self.stage = "starting"
         self.aftermath = "Nothing was deployed."
@@ -2389,7 +2390,7 @@ def record(request: BuildRequest, outcome: Mapping[str, Any], job: Job, context:
             job.store.upload(f"{key}.log", cast(io.BufferedIOBase, job.log.file), "text/plain; charset=utf-8")
             summary = {"request_id": job.builder.request_id, "request": vars(request), **outcome}
             job.store.upload_json(f"{key}.json", summary)
-    except YoDawgError as error:
+    except (YoDawgError, OSError) as error:
         job.log.say(f"Warning: no record was kept: {error}")
         return None
     return job.store.uri(f"{key}.log")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import PackageError, requirement_group, tree_files, unzip, write_zip
+from lambda_function import PackageError, remove_tree, requirement_group, tree_files, unzip, write_zip
 
 
 @pytest.fixture
@@ -116,6 +116,21 @@ def test_pipes_and_sockets_are_refused_not_read(tree: Path) -> None:
         listening.bind(f"{short}/socket")
         with pytest.raises(PackageError, match="'socket'"):
             list(tree_files(Path(short)))
+
+
+def test_a_tree_deeper_than_a_path_may_be_long_is_refused(tree: Path) -> None:
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    try:
+        with pytest.raises(PackageError, match="nested too deep"):
+            list(tree_files(tree))
+    finally:
+        remove_tree(tree)  # pytest's own cleaning recurses, and would fail in a later session
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tree: Path, tmp_path: Path) -> None:

@@ -337,6 +337,14 @@ def test_a_token_that_cannot_be_read_is_the_operators_matter(yard: Yard, monkeyp
         yard.build()
 
 
+def test_a_public_repository_needs_no_token(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.add_project({"app.py": HANDLER})
+    monkeypatch.delenv("YO_DAWG_TOKEN_SECRET")
+    with GitServer(yard.git.root) as public:
+        monkeypatch.setenv("YO_DAWG_BASE_URL", public.url)
+        assert yard.build()["status"] == "deployed"
+
+
 def test_no_secret_gets_out(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     """A project that knows the secrets, and prints them in each spelling, does not get them into anything."""
     spellings = [TOKEN, base64.b64encode(TOKEN.encode()).decode(), os.environ["AWS_SECRET_ACCESS_KEY"]]
@@ -391,6 +399,16 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match="is full.*ephemeral_storage"):
         yard.build()
     assert yard.record["errorType"] == "ConfigError"
+
+
+def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(staging: Path, installed: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(staging / "a.py"))  # as after chattr +i
+
+    monkeypatch.setattr(yo, "prune", refused)
+    yard.add_project({"app.py": HANDLER})
+    with pytest.raises(PackageError, match=r"what the project made: Operation not permitted: 'staging/a\.py'"):
+        yard.build()
 
 
 def test_what_is_not_foreseen_is_not_dressed_up(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from lambda_function import (
     deadline,
     processes_below,
 )
+from local.sandbox import bwrap, walls_problem
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -224,3 +225,62 @@ def python_for_everybody() -> str:
 
 
 PYTHON = python_for_everybody()
+
+
+LEFTOVERS = """
+import os, select, shutil, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from lambda_function import kill_leftovers, parent_ids
+
+assert os.getpid() < 100, "not in a process namespace of our own: this would kill everything"
+
+def leave(program):
+    # Start a program that outlives who started it; return what is readable as soon as it has ended.
+    ours, theirs = os.pipe()
+    script = f"{program} 10000 & "
+    subprocess.run(["sh", "-c", script], pass_fds=[theirs], check=True)
+    os.close(theirs)
+    return ours
+
+shutil.copy(shutil.which("sleep"), "/opt/extension")
+extension, left = leave("/opt/extension"), leave("exec sleep")
+assert not select.select([extension, left], [], [], 0)[0]
+kill_leftovers()
+assert select.select([left], [], [], 60)[0], "what a build left is killed"
+assert not select.select([extension], [], [], 0)[0], "an extension of Lambda's is spared"
+assert os.getppid() in parent_ids(), "and so is who started us"
+print("as it should be")
+"""
+
+
+@pytest.mark.skipif(bool(walls_problem()), reason=walls_problem())
+def test_what_a_killed_invocation_left_running_is_killed_and_nothing_else(tmp_path: Path, log: Log) -> None:
+    # In a process namespace of its own: anywhere else this would end the tester's own processes.
+    root = Path(__file__).resolve().parent.parent
+    walls = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--tmpfs",
+        "/opt",
+    ]
+    command = [str(bwrap()), *walls, "--", PYTHON, "-c", LEFTOVERS, str(root)]
+    assert Shell(PATH, log).run(Command(command, tmp_path)).splitlines()[-1] == "as it should be"
+
+
+def test_a_program_that_is_not_there_ends_like_one_that_failed(tmp_path: Path, log: Log) -> None:
+    with pytest.raises(CommandFailed, match="127") as failed:
+        Shell(PATH, log).run(Command([tmp_path / "none"], tmp_path))
+    assert "No such file or directory" in failed.value.tail
+
+
+def test_lambdas_python_is_found_by_children_too(tmp_path: Path) -> None:
+    settings = Settings("b", ("f",), "https://h", "", "", tmp_path, tmp_is_ours=False, library_path="/var/lang/lib")
+    assert child_environ(Workspace(tmp_path), settings)["LD_LIBRARY_PATH"] == "/var/lang/lib"

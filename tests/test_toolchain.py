@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.stub import Stubber
 
 import lambda_function as yo
 from lambda_function import (
@@ -135,6 +136,28 @@ def test_a_refusal_is_not_taken_for_a_missing_toolchain(
 ) -> None:
     with pytest.raises(DeployError, match=words):
         get_toolchain(dataclasses.replace(store, **change), BUILDER, space)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403"])
+@pytest.mark.parametrize("listed", [True, False], ids=["there", "not there"])
+def test_a_403_is_told_from_a_missing_object_by_a_listing(
+    store: Store, space: Workspace, code: str, listed: bool
+) -> None:
+    """So S3 answers a role that may list below a prefix only."""
+    where = {"Bucket": "bucket", "Prefix": "yo-dawg/key", "ExpectedBucketOwner": store.owner, "MaxKeys": 1}
+    with Stubber(store.s3) as s3:
+        for operation in ("get_object", "head_object"):
+            s3.add_client_error(operation, code, "no")
+            s3.add_response("list_objects_v2", {"Contents": [{"Key": "yo-dawg/key"}]} if listed else {}, where)
+        if listed:
+            with pytest.raises(DeployError, match="Cannot read s3://bucket/yo-dawg/key: AWS answered"):
+                store.download("key", space.root / "x")
+            with pytest.raises(DeployError, match="Cannot look for s3://bucket/yo-dawg/key: AWS answered"):
+                store.holds("key", "0" * 64)
+        else:
+            assert store.download("key", space.root / "x") is None
+            assert not store.holds("key", "0" * 64)
+        s3.assert_no_pending_responses()
 
 
 def test_s3_compares_what_arrives_with_the_checksum(store: Store, tmp_path: Path) -> None:
