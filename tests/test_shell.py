@@ -29,7 +29,7 @@ PATH = {"PATH": os.environ["PATH"]}
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
+def log() -> Log:
     return Log(("canary-secret",))
 
 
@@ -119,8 +119,6 @@ def test_standard_input_is_given_and_a_child_that_does_not_read_it_is_no_error(t
     ],
 )
 def test_what_a_child_leaves_running_is_killed_and_does_not_hold_us(tmp_path: Path, log: Log, script: str) -> None:
-    from lambda_function import protect_process
-
     # In a process of its own: a test runner that is not dumpable cannot be debugged.
     code = f"""
         import os, sys
@@ -133,7 +131,6 @@ def test_what_a_child_leaves_running_is_killed_and_does_not_hold_us(tmp_path: Pa
         assert processes_below(os.getpid()) == frozenset(), processes_below(os.getpid())
         print("nobody is left")
     """
-    assert protect_process is not None
     output = Shell(PATH, log).run(Command([sys.executable, "-c", textwrap.dedent(code)], tmp_path))
     assert output.splitlines()[-1] == "nobody is left"
 
