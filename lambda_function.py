@@ -1894,7 +1894,13 @@ def prune(staging: Path, installed: Installed) -> Pruned:
     untouched = [name for name, seen in installed.marks.items() if is_untouched(staging / name, seen)]
     suites = {suite for name in untouched if (suite := test_suite(name))}
     imported = imported_suites(files, suites)
-    doomed = {name: reason for name in untouched if (reason := disposal_reason(staging, name, suites - imported))}
+    going = {name for name in untouched if test_suite(name) in suites - imported}
+    code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
+    code_folders = {folder for path in code for folder in path.parents}
+    doomed = dict.fromkeys(going, "tests")
+    for name in untouched:
+        if name not in going and (reason := disposal_reason(staging, name, code_folders)):
+            doomed[name] = reason
     reasons: Counter[str] = Counter()
     for name, reason in doomed.items():
         reasons[reason] += (staging / name).stat().st_size
@@ -1922,12 +1928,10 @@ def remove_empty_directories(directories: set[Path], staging: Path) -> None:
             directory = directory.parent
 
 
-def disposal_reason(staging: Path, name: str, suites: set[str]) -> str | None:
-    """Say why a file of a dependency is of no use in Lambda; None if it may be."""
+def disposal_reason(staging: Path, name: str, code_folders: set[PurePosixPath]) -> str | None:
+    """Say why a file of a dependency, other than its tests, is of no use in Lambda; None if it may be."""
     path = PurePosixPath(name)
-    if test_suite(name) in suites:
-        return "tests"
-    if any(part in DOC_DIRECTORIES for part in path.parts[:-1]) and is_documentation(staging, path):
+    if any(folder.name in DOC_DIRECTORIES and folder not in code_folders for folder in path.parents):
         return "documentation"
     if name == ".lock" or (path.parent.suffix == ".dist-info" and path.name in INSTALLER_FILES):
         return "installer's records"
@@ -1945,13 +1949,6 @@ def test_suite(name: str) -> str | None:
         if part in TEST_DIRECTORIES:
             return "/".join(parts[: depth + 1])
     return None
-
-
-def is_documentation(staging: Path, path: PurePosixPath) -> bool:
-    """Say whether the topmost docs folder above a file holds no Python at all."""
-    depth = next(index for index, part in enumerate(path.parts) if part in DOC_DIRECTORIES)
-    folder = staging.joinpath(*path.parts[: depth + 1])
-    return not any(folder.rglob("*.py")) and not any(folder.rglob("*.so"))
 
 
 def is_python_script(path: Path) -> bool:

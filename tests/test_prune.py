@@ -95,6 +95,11 @@ def test_a_docs_folder_that_holds_code_is_code(tmp_path: Path, code: str) -> Non
     assert names(tmp_path) == {f"botocore/{code}", "botocore/docs/guide.rst"}
 
 
+def test_the_tests_of_a_documentation_do_not_make_it_code(tmp_path: Path) -> None:
+    prune(tmp_path, lay_out(tmp_path, {"docs/tests/a.py": "", "docs/RECORD": "", "docs/index.rst": "", "a.py": ""}))
+    assert names(tmp_path) == {"a.py"}
+
+
 def test_what_make_dist_wrote_is_shipped_as_it_is(tmp_path: Path) -> None:
     installed = lay_out(tmp_path, {"pkg/tests/data.txt": "old", "pkg/tests/gone.txt": "", "pkg/tests/link.txt": ""})
     (tmp_path / "pkg/tests/data.txt").write_text("newer")
