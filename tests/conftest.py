@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import lambda_function
 from lambda_function import Aws, Log, Settings, Shell, Workspace, child_environ, put_python_on_path, workspace
 from local.aws import EmbeddedAWS
 from tests.embedded import builder as builder
+
+# A loaded machine is no defect: no example of a property test has a time to keep.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 """What the names of variables begin with that would let a test reach a real account, or find other settings."""
