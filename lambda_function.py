@@ -1235,10 +1235,14 @@ class Toolchain:
         return self.root / "bin" / "uv"
 
 
+def toolchain_pins() -> str:
+    """Return the requirements of the toolchain, pinned and hashed, as they travel with this file."""
+    return requirement_group((HERE / "requirements.txt").read_text(), "toolchain")
+
+
 def toolchain_inputs(builder: Builder) -> str:
     """Return a digest of all that decides what is in the toolchain."""
-    pins = requirement_group((HERE / "requirements.txt").read_text(), "toolchain")
-    return hashlib.sha256(f"{TOOLCHAIN_FORMAT}\n{builder.platform}\n{pins}".encode()).hexdigest()
+    return hashlib.sha256(f"{TOOLCHAIN_FORMAT}\n{builder.platform}\n{toolchain_pins()}".encode()).hexdigest()
 
 
 def toolchain_pointer(builder: Builder) -> str:
@@ -1310,7 +1314,7 @@ def make_virtualenv(space: Workspace, shell: Shell) -> Path:
 def install_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> None:
     """Install the pinned, hashed toolchain into the virtualenv; raise DependencyError."""
     pins = space.root / "toolchain.txt"
-    pins.write_text(requirement_group((HERE / "requirements.txt").read_text(), "toolchain"))
+    pins.write_text(toolchain_pins())
     options = (
         "--require-hashes",
         "--only-binary",
@@ -2060,19 +2064,19 @@ def bound_names(source: bytes) -> set[str]:
     return names
 
 
-def largest_packages(staging: Path, owners: Mapping[str, str]) -> list[tuple[str, int]]:
-    """Return the largest distributions of a package with their bytes; what no one owns is "(project)"."""
+def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
+    """Return the bytes of each distribution in a package; what no one owns is "(project)"."""
     sizes: Counter[str] = Counter()
     for name, path in tree_files(staging):
         sizes[owners.get(name, "(project)")] += path.stat().st_size
-    return sizes.most_common(LARGEST)
+    return sizes
 
 
-def check_size(staging: Path, largest: Sequence[tuple[str, int]]) -> None:
+def check_size(sizes: Counter[str]) -> None:
     """Raise PackageError if Lambda would not take a package of this size: before the work of zipping it."""
-    total = sum(path.stat().st_size for _, path in tree_files(staging))
+    total = sizes.total()
     if total > MAX_UNZIPPED_BYTES:
-        table = "\n".join(f"  {size(count):>10}  {name}" for name, count in largest)
+        table = "\n".join(f"  {size(count):>10}  {name}" for name, count in sizes.most_common(LARGEST))
         raise PackageError(
             f"The package unzips to {total:,} bytes; Lambda takes {MAX_UNZIPPED_BYTES:,} (250 MB), layers "
             f"included. Drop a dependency, or delete its unneeded data in make_dist.sh. Its largest parts:\n{table}"
@@ -2286,8 +2290,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         pruned = prune(space.staging, installed)
         log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
     with log.step("zip", "[6/7] zip"):
-        largest = largest_packages(space.staging, installed.owners)
-        check_size(space.staging, largest)
+        sizes = package_sizes(space.staging, installed.owners)
+        check_size(sizes)
         warnings = [*checkout.warnings, *check_handler(space.staging, target)]
         archive = write_zip(space.staging, space.archive)
         log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
@@ -2311,7 +2315,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
             "unzipped_bytes": archive.unzipped_bytes,
             "files": archive.files,
             "s3_uri": deployment.s3_uri,
-            "largest": [list(each) for each in largest],
+            "largest": [list(each) for each in sizes.most_common(LARGEST)],
         },
         "dependencies": list(installed.names),
         "pruned": {
