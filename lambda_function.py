@@ -1794,9 +1794,8 @@ def look_at_installed(staging: Path) -> Installed:
     names: list[str] = []
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
-        with contextlib.suppress(
-            ValueError, LookupError, TypeError, csv.Error
-        ):  # metadata that is none: its files stay unowned
+        # Metadata that is none: its files stay unowned.
+        with contextlib.suppress(ValueError, LookupError, TypeError, csv.Error):
             name = printable(distribution.name)
             names.append(printable(f"{name}=={distribution.version}"))
             for path in distribution.files or ():
@@ -1898,7 +1897,8 @@ def prune(staging: Path, installed: Installed) -> Pruned:
     untouched = [name for name, seen in installed.marks.items() if is_untouched(staging / name, seen)]
     suites = {suite for name in untouched if (suite := test_suite(name))}
     imported = imported_suites(files, suites)
-    going = {name for name in untouched if test_suite(name) in suites - imported}
+    idle = suites - imported
+    going = {name for name in untouched if test_suite(name) in idle}
     code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
     code_folders = {folder for path in code for folder in path.parents}
     doomed = dict.fromkeys(going, "tests")
