@@ -13,6 +13,12 @@ build        Build one project and deploy it:
              5. prune dependencies     staging/        (tests, docs, leftovers)
              6. zip                    staging/        -> package.zip
              7. deploy                 package.zip     -> S3 -> the function
+                                       -> test event -> version -> alias
+rollback     Put back a package that was deployed before.  Nothing is rebuilt.
+doctor       Say what this environment is, and what is wrong with it.
+
+Of each function there is one build at a time, over all environments: its
+ledger in S3 (locks/FUNCTION) says who builds it now, and what was built.
 
 Lambda has no git, no ssh and no compiler, and only /tmp can be written.  All
 directories above lie in one workspace, /tmp/yo-dawg, which is made afresh for
@@ -51,6 +57,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -58,12 +65,13 @@ import tempfile
 import time
 import tomllib
 import urllib.parse
+import urllib.request
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NoReturn, Protocol, cast
+from typing import IO, Any, NoReturn, Protocol, TypeVar, cast
 
 # --- Constants ---------------------------------------------------------------------------
 
@@ -79,6 +87,9 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 SECONDS_TO_REPORT = 10.0
 """Kept back from the invocation's time to kill, clean up and answer; less of a short one."""
+
+SECONDS_TO_UNDO = 20.0
+"""Kept back from a test event's time to put the old code back."""
 
 TAIL_LINES = 20
 TAIL_BYTES = 3500
@@ -101,10 +112,28 @@ TOOLCHAIN_PROOF = "import dulwich.client, dulwich.index, dulwich.object_store, u
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
 """Where a project may say what it needs; the first one found counts (contract §6)."""
 
-NOT_YET = {"publish", "alias", "test_event"}
-"""Fields that the contract names and that this version does not serve yet."""
-
 LARGEST = 10
+
+MAX_FUNCTIONS = 50
+"""How many functions one build may update."""
+
+CLOCK_SKEW = 5.0
+"""Seconds by which the clocks of two builders may differ; AWS keeps them within milliseconds."""
+
+POLL_SECONDS = 1.0
+"""How often one who waits for another invocation's answer looks."""
+
+RETRY_SECONDS = 60.0
+"""A request that comes again so soon after its answer is taken for a client's retry: the AWS CLI
+loses patience after 60 seconds, and asks again."""
+
+KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 100, 10, 10
+"""How many of a function's last builds are remembered, how many of its last packages can be put back,
+and how many of its last versions keep theirs."""
+
+BUSY = ("ResourceConflictException", "PreconditionFailedException", "TooManyRequestsException")
+"""Lambda's "not now": an update of somebody else's is under way, there was one since we looked, or
+there are too many requests."""
 
 DEFAULT_USERNAME = "x-access-token"
 """What GitHub documents for tokens; other hosts that take any name take this one."""
@@ -186,6 +215,10 @@ class PackageError(YoDawgError):
 
 class DeployError(YoDawgError):
     """AWS refused, or the target is not one that this builder can serve."""
+
+
+class BuildInProgress(YoDawgError):
+    """Another build of this function is running: wait for its end."""
 
 
 class DeadlineError(YoDawgError):
@@ -334,6 +367,8 @@ class LambdaContext(Protocol):
     function_name: str
     invoked_function_arn: str
     aws_request_id: str
+    log_stream_name: str
+    client_context: Any
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the milliseconds until Lambda ends the invocation."""
@@ -348,6 +383,12 @@ class Builder:
     request_id: str
     runtime: str
     architecture: str
+    log_stream: str = ""
+    """Where CloudWatch has what this environment logs: no two environments share one."""
+    asked_by: str = ""
+    """Who invoked us, as the client says (deploy.sh does): Lambda itself does not tell."""
+    until: float = 0.0
+    """When Lambda ends the invocation, in seconds since the epoch."""
 
     @classmethod
     def from_context(cls, context: LambdaContext) -> Builder:
@@ -359,6 +400,9 @@ class Builder:
             request_id=context.aws_request_id,
             runtime=f"python{sys.version_info.major}.{sys.version_info.minor}",
             architecture={"aarch64": "arm64"}.get(machine, machine),
+            log_stream=context.log_stream_name,
+            asked_by=asked_by(context.client_context),
+            until=time.time() + context.get_remaining_time_in_millis() / 1000,
         )
 
     @property
@@ -370,6 +414,13 @@ class Builder:
     def platform(self) -> str:
         """What a build by this builder is good for, e.g. "python3.13-x86_64"."""
         return f"{self.runtime}-{self.architecture}"
+
+
+def asked_by(client_context: Any) -> str:
+    """Return whom the client says to be, from {"custom": {"asked_by": …}} of its client context."""
+    custom = getattr(client_context, "custom", None)
+    name = custom.get("asked_by") if isinstance(custom, Mapping) else None
+    return printable(name)[:200] if isinstance(name, str) else ""
 
 
 # --- Requests ---------------------------------------------------------------------------------
@@ -416,6 +467,27 @@ def subdirectory_fault(value: str) -> str | None:
     return None
 
 
+def alias_fault(value: str) -> str | None:
+    """Say what is wrong with the name of an alias."""
+    if not re.fullmatch(r"(?!\d+$)[A-Za-z0-9_-]{1,128}", value):
+        return "cannot be the name of an alias (letters, digits, - and _; not a number)"
+    return None
+
+
+def to_fault(value: str) -> str | None:
+    """Say what is wrong with the name of what a rollback is to put back."""
+    if not (VERSION.fullmatch(value) or COMMIT.fullmatch(value) or DIGEST.fullmatch(value)):
+        return "is not a version, a commit (at least 7 hexadecimal digits) or a package's digest"
+    return None
+
+
+VERSION = re.compile(r"[1-9][0-9]{0,5}")
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
+"""A commit or a package's digest in hexadecimal, or how it begins."""
+DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")
+"""A package's digest as Lambda writes it in CodeSha256."""
+
+
 @dataclass(frozen=True)
 class BootstrapRequest:
     """{"action": "bootstrap"}."""
@@ -425,19 +497,58 @@ class BootstrapRequest:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """{"action": "build", …}: what to build and which function to update."""
+    """{"action": "build", …}: what to build and which functions to update."""
 
-    function: str
+    function: str | list[str]
     repo_name: str
     ref: str | None = None
     subdirectory: str | None = None
+    publish: bool = False
+    alias: str | None = None
+    test_event: object = None
     dry_run: bool = False
     force: bool = False
 
     @property
-    def function_name(self) -> str:
-        """The function's name, also where its ARN was given."""
-        return self.function.rpartition(":")[2]
+    def functions(self) -> tuple[str, ...]:
+        """The functions, as they were named."""
+        return (self.function,) if isinstance(self.function, str) else tuple(self.function)
+
+
+@dataclass(frozen=True)
+class RollbackRequest:
+    """{"action": "rollback", …}: which function is to run what it ran before."""
+
+    function: str
+    to: str | None = None
+    alias: str | None = None
+    test_event: object = None
+
+    publish = dry_run = force = False
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The function, as it was named."""
+        return (self.function,)
+
+
+@dataclass(frozen=True)
+class DoctorRequest:
+    """{"action": "doctor"}."""
+
+
+Request = BootstrapRequest | BuildRequest | RollbackRequest | DoctorRequest
+
+
+def function_name(function: str) -> str:
+    """Return a function's name, also where its ARN was given."""
+    return function.rpartition(":")[2]
+
+
+def request_digest(request: Request) -> str:
+    """Return what is the same for the same request: a client's retry is known by it."""
+    content = json.dumps([type(request).__name__, vars(request)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 FAULTS: Mapping[str, Callable[[str], str | None]] = {
@@ -445,11 +556,13 @@ FAULTS: Mapping[str, Callable[[str], str | None]] = {
     "repo_name": repo_name_fault,
     "ref": ref_fault,
     "subdirectory": subdirectory_fault,
+    "alias": alias_fault,
+    "to": to_fault,
 }
 OLDER_NAMES = {"branch": "ref"}
 
 
-def parse_request(event: object) -> BootstrapRequest | BuildRequest:
+def parse_request(event: object) -> Request:
     """Turn an event into a request; raise RequestError that names everything wrong with it."""
     if not isinstance(event, Mapping):
         raise RequestError(f'The event must be a JSON object like {{"action": "build", …}}, not {kind(event)}.')
@@ -467,7 +580,7 @@ def parse_request(event: object) -> BootstrapRequest | BuildRequest:
         if name == "action":
             continue
         if field_name not in types:
-            wrong.append(unknown_field(name, types))
+            wrong.append(f"unknown field {name!r:.80}{nearest(name, types)}")
         elif value is None:
             continue  # as if it were not there: what templates and typed clients send
         elif field_name in given:
@@ -479,12 +592,16 @@ def parse_request(event: object) -> BootstrapRequest | BuildRequest:
     wrong += [f'"{name}" is missing' for name in required if name not in given]
     if wrong:
         raise RequestError(f'The event for "{action}" is wrong, and nothing was done: {"; ".join(wrong)}.')
-    request: BootstrapRequest | BuildRequest = request_type(**given)
+    request: Request = request_type(**given)
     return request
 
 
 def field_faults(name: str, value: object, annotation: str, fault: Callable[[str], str | None] | None) -> list[str]:
     """Say what is wrong with one field's type or content."""
+    if annotation == "object":
+        return []  # any JSON will do
+    if isinstance(value, list) and "list" in annotation:
+        return list_faults(name, value, fault)
     expected = bool if annotation == "bool" else str
     if not isinstance(value, expected):
         words = "true or false" if expected is bool else "a string"
@@ -493,11 +610,14 @@ def field_faults(name: str, value: object, annotation: str, fault: Callable[[str
     return [f'"{name}" {value!r:.120} {found}'] if found else []
 
 
-def unknown_field(name: object, known: Mapping[str, str]) -> str:
-    """Say that a field is not known, and which one may have been meant."""
-    if name in NOT_YET:
-        return f'"{name}" is not served by this version of yo-dawg'
-    return f"unknown field {name!r:.80}{nearest(name, known)}"
+def list_faults(name: str, values: list[object], fault: Callable[[str], str | None] | None) -> list[str]:
+    """Say what is wrong with a field that names several things."""
+    if not 1 <= len(values) <= MAX_FUNCTIONS:
+        return [f'"{name}" must name at least one and at most {MAX_FUNCTIONS}, not {len(values)}']
+    faults = [each for value in values for each in field_faults(name, value, "str", fault)]
+    names = [function_name(value) for value in values if isinstance(value, str)]
+    twice = sorted({each for each in names if names.count(each) > 1})
+    return faults + [f'"{name}" names {each!r:.120} twice' for each in twice]
 
 
 def nearest(name: object, known: Mapping[str, object]) -> str:
@@ -533,8 +653,8 @@ class Log:
         self.file = tempfile.TemporaryFile(dir=directory, buffering=0) if directory else None  # noqa: SIM115
         self._room = MAX_LOG_BYTES
         self.stage = "starting"
-        self.aftermath = "Nothing was deployed."
-        """What a failure at this point leaves behind."""
+        self.aftermath: Callable[[], str] | None = None
+        """Says what a failure leaves behind, once something is being changed."""
         self.seconds: dict[str, float] = {}
 
     def hide(self, secret: str) -> None:
@@ -806,7 +926,7 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 def printable(line: str) -> str:
     """Cut a line to a sane length and take control characters out of it, so that it cannot forge another."""
-    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line[:MAX_LINE])
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line[:MAX_LINE]).replace("\xa0", " ")
     return "".join(char if char.isprintable() or char == "\t" else "�" for char in line)
 
 
@@ -921,6 +1041,7 @@ class Aws:
     s3: Any
     functions: Any
     secrets: Any
+    tags: Any
 
 
 def make_clients() -> Aws:
@@ -937,7 +1058,17 @@ def make_clients() -> Aws:
         s3=boto3.client("s3", config=config),
         functions=boto3.client("lambda", config=config),
         secrets=boto3.client("secretsmanager", config=config),
+        tags=boto3.client("resourcegroupstaggingapi", config=config),
     )
+
+
+def patient(aws: Aws, seconds: float) -> Aws:
+    """Return clients that wait this long for a function's answer, and never ask for it twice."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": 1})
+    return replace(aws, functions=boto3.client("lambda", config=config))
 
 
 @contextlib.contextmanager
@@ -953,6 +1084,11 @@ def aws_says(doing: str, error_type: type[YoDawgError] = DeployError) -> Iterato
         hint = ""
         if code in ("AccessDenied", "AccessDeniedException", "403"):
             hint = ' The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
+        if code in ("CodeVerificationFailedException", "InvalidCodeSignatureException"):
+            hint = (
+                " It takes signed code only, and yo-dawg signs nothing: let its code signing configuration warn "
+                "(UntrustedArtifactOnDeployment), or take that configuration away."
+            )
         raise error_type(f"Cannot {doing}: AWS answered {code}: {text.rstrip('.')}.{hint}") from None
     except BotoCoreError as error:
         raise error_type(f"Cannot {doing}: {error}.") from None
@@ -1020,6 +1156,63 @@ class Store:
             return not self.s3.list_objects_v2(**where, MaxKeys=1).get("Contents")
         return error_code(error) in ("NoSuchKey", "404")
 
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Return a small object and its ETag; None if there is no such object."""
+        with aws_says(f"read {self.uri(key)}"):
+            try:
+                found = self.s3.get_object(**self._where(key))
+            except self.s3.exceptions.ClientError as error:
+                if self._is_missing(key, error):
+                    return None
+                raise
+            return found["Body"].read(), found["ETag"]
+
+    def replace(self, key: str, content: bytes, etag: str | None) -> bool:
+        """Store a small object if it is still the one with this ETag, or still missing (None); say whether it was.
+
+        S3 compares and writes in one step (the S3 user guide, "conditional writes").
+        """
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        with aws_says(f"write {self.uri(key)}"):
+            try:
+                self.s3.put_object(
+                    **self._where(key), **condition, Body=content, ContentType="application/json",
+                    ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
+                )  # fmt: skip
+            except self.s3.exceptions.ClientError as error:
+                if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
+                    return False
+                raise
+        return True
+
+    def packages(self, function: str) -> list[str]:
+        """Return the keys of a function's stored packages."""
+        where = {"Bucket": self.bucket, "Prefix": f"{self.prefix}/packages/{function}/"}
+        with aws_says(f"list the packages of {function}"):
+            found = self.s3.list_objects_v2(**where, ExpectedBucketOwner=self.owner)
+        return [each["Key"].removeprefix(f"{self.prefix}/") for each in found.get("Contents", [])]
+
+    def object_version(self, key: str) -> str:
+        """Return the version of an object that Lambda is to go on reading; raise DeployError if there is none."""
+        with aws_says(f"look for {self.uri(key)}"):
+            version = self.s3.head_object(**self._where(key)).get("VersionId")
+        if version in (None, "null"):
+            raise DeployError(
+                f"The function runs its code from S3 (S3ObjectStorageMode), which wants a bucket that keeps versions: "
+                f"turn versioning on for {self.bucket}, or give the function a copy of its code."
+            )
+        return str(version)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects, at most a thousand."""
+        if not keys:
+            return
+        objects = [{"Key": f"{self.prefix}/{key}"} for key in keys]
+        with aws_says(f"delete {len(keys)} old objects"):
+            self.s3.delete_objects(
+                Bucket=self.bucket, ExpectedBucketOwner=self.owner, Delete={"Objects": objects, "Quiet": True}
+            )
+
     def upload(self, key: str, body: io.BufferedIOBase, content_type: str) -> None:
         """Store an open file, streamed; S3 compares the checksum before it keeps a byte."""
         body.seek(0)
@@ -1036,6 +1229,157 @@ class Store:
     def upload_json(self, key: str, value: object) -> None:
         """Store a value as JSON."""
         self.upload(key, io.BytesIO(json.dumps(value, indent=1).encode()), "application/json")
+
+
+# --- The ledger: one build of a function at a time ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A build of a function, or a rollback: the one that runs now, or one that has ended."""
+
+    request_id: str
+    request: str
+    """A digest of what was asked for."""
+    title: str
+    """The same in words."""
+    began: float
+    until: float
+    """When Lambda ends it at the latest; both in seconds since the epoch."""
+    record: str
+    """Key of its record and its log, less ".json" and ".log"."""
+    log_stream: str = ""
+    asked_by: str = ""
+    ended: float | None = None
+    status: str = "running"
+    """Then the status of its answer, or "failed", or "interrupted" (somebody killed it)."""
+    error: str | None = None
+    commit: str | None = None
+    ref: str | None = None
+    code_sha256: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    replaces: str | None = None
+    """Of a build that changed something: the digest of the package that the function ran before."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Read an entry, also one that a newer version wrote."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value[name] for name in value if name in known})
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a ledger says."""
+
+    holder: Entry | None
+    """Who builds the function now."""
+    history: tuple[Entry, ...]
+    """What was built, the newest first."""
+
+
+class Ledger:
+    """What S3 knows of a function: who builds it now, and what was built (locks/FUNCTION).
+
+    It is one object, which each writes on the condition that nobody else has written it since he
+    read it.  So it is a lock, and the end of a build and its entry in the history are one step: no
+    crash can come between them.  A holder that died is overruled when Lambda must have ended it, or
+    at once by the next invocation in the same environment, which has but one at a time.
+    """
+
+    def __init__(self, function: str, entry: Entry, store: Store) -> None:
+        """Know the function, and with what to sign for it."""
+        self.function = function
+        self.entry = entry
+        self.waited = False
+        """Whether somebody who was asked the same had it when we came."""
+        self.is_attached = False
+        """Whether we answer with what he answered."""
+        self._store = store
+
+    def read(self) -> tuple[Page, str | None]:
+        """Return what it says, and the ETag with which it may be replaced."""
+        found = self._store.read(ledger_key(self.function))
+        if found is None:
+            return Page(None, ()), None
+        try:
+            value = json.loads(found[0])
+            holder = Entry.from_json(value["holder"]) if value["holder"] else None
+            return Page(holder, tuple(Entry.from_json(each) for each in value["history"])), found[1]
+        except (ValueError, TypeError, LookupError):
+            raise ConfigError(
+                f"The ledger {self._store.uri(ledger_key(self.function))} cannot be read. If nobody builds "
+                f"{self.function} now, delete it: its history is lost then, its packages are not."
+            ) from None
+
+    def _rewrite(self, change: Callable[[Page], Page | None]) -> Page:
+        """Change what it says, again and again until nobody got in between; return what it says then."""
+        while True:
+            page, etag = self.read()
+            new = change(page)
+            if new is None:
+                return page
+            value = {"holder": new.holder and vars(new.holder), "history": [vars(each) for each in new.history]}
+            if self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag):
+                return new
+
+    def take(self) -> Entry | None:
+        """Sign as the holder and return None; or return the one who holds it."""
+
+        def sign(page: Page) -> Page | None:
+            if page.holder is None or self._is_ours(page):
+                return Page(self.entry, page.history)
+            if not self._is_dead(page.holder):
+                return None
+            left = replace(page.holder, status="interrupted", ended=min(time.time(), page.holder.until))
+            return Page(self.entry, (left, *page.history))
+
+        holder = self._rewrite(sign).holder
+        return None if holder is self.entry else holder
+
+    def note(self, **news: Any) -> None:
+        """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
+        self.entry = replace(self.entry, **news)
+        if not self._is_ours(
+            self._rewrite(lambda page: Page(self.entry, page.history) if self._is_ours(page) else None)
+        ):
+            raise DeployError(
+                f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
+            )
+
+    def release(self, **news: Any) -> list[str]:
+        """Let the next one build; with news of how this build ended, enter it into the history.
+
+        Returns the records of this function that are so old that the history has no room for them.
+        """
+        old: list[str] = []
+
+        def sign_off(page: Page) -> Page | None:
+            entry = (replace(self.entry, ended=time.time(), **news),) if news else ()
+            history = (*entry, *page.history)
+            old[:] = [each.record for each in history[KEPT_ENTRIES:]]
+            return Page(None, history[:KEPT_ENTRIES]) if self._is_ours(page) else None
+
+        self._rewrite(sign_off)
+        return [each for each in old if each.startswith(f"builds/{self.function}/")]
+
+    def _is_ours(self, page: Page) -> bool:
+        return page.holder is not None and page.holder.request_id == self.entry.request_id
+
+    def _is_dead(self, holder: Entry) -> bool:
+        same_environment = holder.log_stream != "" and holder.log_stream == self.entry.log_stream
+        return same_environment or time.time() > holder.until + CLOCK_SKEW
+
+
+def ledger_key(function: str) -> str:
+    """Return the key of a function's ledger."""
+    return f"locks/{function}"
+
+
+def utc(seconds: float) -> str:
+    """Write a moment for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 # --- Deadline ---------------------------------------------------------------------------------
@@ -1063,7 +1407,7 @@ def deadline(milliseconds: int, log: Log) -> Iterator[None]:
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in log.seconds.items())
         raise DeadlineError(
             f'Out of time in "{log.stage}": {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
-            f"invocation had are gone ({spent or 'none before it'}). {log.aftermath} If it did not hang, raise timeout "
+            f"invocation had are gone ({spent or 'none before it'}). If it did not hang, raise timeout "
             '(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".'
         ) from None
     finally:
@@ -1699,6 +2043,8 @@ class Installed:
     """For each file, relative to staging, the distribution that it belongs to."""
     marks: Mapping[str, tuple[int, int, int]]
     """For each file what tells it from one that make_dist.sh wrote in its place."""
+    records: Mapping[str, str] = field(default_factory=dict)
+    """For each of the names the SHA-256, in hex, of its RECORD, which holds the digests of its files."""
 
 
 INSTALL_ADVICE = (
@@ -1791,16 +2137,17 @@ def install_advice(lines: Sequence[str], builder: Builder) -> str:
 def look_at_installed(staging: Path) -> Installed:
     """List what was installed, and mark each file."""
     marks = {name: mark(path) for name, path in tree_files(staging)}
-    names: list[str] = []
+    records: dict[str, str] = {}
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
         # Metadata that is none: its files stay unowned.
         with contextlib.suppress(ValueError, LookupError, TypeError, csv.Error):
             name = printable(distribution.name)
-            names.append(printable(f"{name}=={distribution.version}"))
+            content = distribution.read_text("RECORD") or ""
+            records[printable(f"{name}=={distribution.version}")] = hashlib.sha256(content.encode()).hexdigest()
             for path in distribution.files or ():
                 owners[os.path.normpath(str(path))] = name
-    return Installed(tuple(sorted(names, key=str.lower)), owners, marks)
+    return Installed(tuple(sorted(records, key=str.lower)), owners, marks, records)
 
 
 def mark(path: Path) -> tuple[int, int, int]:
@@ -2087,42 +2434,60 @@ def check_size(sizes: Counter[str]) -> None:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """A name for a version, as Lambda describes it."""
+
+    version: str
+    revision: str | None
+    is_weighted: bool
+    """Whether it sends a share of the traffic to a second version."""
+
+
+@dataclass(frozen=True)
 class Target:
     """The function to update, as Lambda describes it."""
 
     name: str
     arn: str
     handler: str
+    timeout: int
+    """Seconds."""
     code_sha256: str
     revision: str | None
     has_layers: bool
+    state: str
     busy: bool
     failure: str | None
+    alias: Alias | None = None
+    """The alias that the request names, if it is there."""
 
     @classmethod
     def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
         """Read the answer of GetFunctionConfiguration."""
         status = answer.get("LastUpdateStatus")
+        state = str(answer.get("State", "Active"))
         return cls(
             name=answer["FunctionName"],
             arn=answer["FunctionArn"],
             handler=answer.get("Handler", ""),
+            timeout=int(answer.get("Timeout", 3)),
             code_sha256=answer.get("CodeSha256", ""),
             revision=answer.get("RevisionId"),
             has_layers=bool(answer.get("Layers")),
-            busy=status == "InProgress" or answer.get("State") == "Pending",
+            state=state if state != "Failed" else f"Failed ({answer.get('StateReason', 'no reason given')})",
+            busy=status == "InProgress" or state == "Pending",
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
         )
 
 
-def check_deployable(request: BuildRequest, builder: Builder, settings: Settings) -> None:
+def check_deployable(function: str, builder: Builder, settings: Settings) -> None:
     """Raise DeployError if the function is not one that this builder may update.  Asks AWS nothing."""
-    name = request.function_name
-    parts = FUNCTION.fullmatch(request.function)
+    name = function_name(function)
+    parts = FUNCTION.fullmatch(function)
     account = parts and parts["account"]
     region = parts and parts["region"]
     if (account and account != builder.account) or (region and region != builder.arn.split(":")[3]):
-        raise DeployError(f"{request.function} is in another account or region than this builder, {builder.arn}.")
+        raise DeployError(f"{function} is in another account or region than this builder, {builder.arn}.")
     if name == builder.name:
         raise DeployError(f'{name} is this builder, and does not update itself: use "./deploy.sh bootstrap".')
     if not any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.deployable):
@@ -2132,12 +2497,15 @@ def check_deployable(request: BuildRequest, builder: Builder, settings: Settings
         )
 
 
-def describe_function(aws: Aws, name: str) -> dict[str, Any]:
-    """Ask Lambda about a function; raise DeployError."""
+def describe_function(aws: Aws, name: str, version: str | None = None) -> dict[str, Any]:
+    """Ask Lambda about a function, or about a version of it; raise DeployError."""
+    qualifier = {"Qualifier": version} if version else {}
     with aws_says(f"look at the function {name}"):
         try:
-            answer: dict[str, Any] = aws.functions.get_function_configuration(FunctionName=name)
+            answer: dict[str, Any] = aws.functions.get_function_configuration(FunctionName=name, **qualifier)
         except aws.functions.exceptions.ResourceNotFoundException:
+            if version:
+                raise DeployError(f"{name} has no version {version}.") from None
             raise DeployError(f"There is no function {name} in this account and region. Create it first.") from None
     return answer
 
@@ -2152,63 +2520,410 @@ def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
     if (runtime, architecture) != (builder.runtime, builder.architecture):
         raise DeployError(
             f"{name} runs on {runtime}, {architecture}; this builder is {builder.runtime}, {builder.architecture}, "
-            "and what it builds fits only that. Change the function, or deploy a second yo-dawg (a config.ini with "
-            "another function_name, runtime and architecture)."
+            f"and what it builds fits only that. {sibling_advice(aws, f'{runtime}-{architecture}')}"
         )
-    return Target.from_configuration(answer)
+    target = Target.from_configuration(answer)
+    if target.state not in ("Active", "Inactive", "Pending"):
+        raise DeployError(f"{name} is {target.state}: mend it first, or delete it and create it anew.")
+    return target
 
 
-def wait_until_updated(aws: Aws, name: str) -> Target:
-    """Wait until Lambda is done with an update of the function; the deadline ends the wait."""
+def sibling_advice(aws: Aws, platform: str) -> str:
+    """Say which builder would fit a platform: template.yaml tags each with its own."""
+    filters = [{"Key": "yo-dawg:platform", "Values": [platform]}]
+    try:
+        with aws_says("look for other builders"):
+            found = aws.tags.get_resources(TagFilters=filters, ResourceTypeFilters=["lambda:function"])
+    except DeployError:
+        found = {}
+    names = [function_name(each["ResourceARN"]) for each in found.get("ResourceTagMappingList", [])]
+    if names:
+        return f"Ask the builder {' or '.join(names)} instead."
+    return (
+        "Change the function, or deploy a second yo-dawg (a config.ini with another function_name, runtime and "
+        "architecture)."
+    )
+
+
+def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Builder, aws: Aws) -> Target:
+    """Find out before the work whether the function can be deployed at its end; raise DeployError.
+
+    Lambda is asked to do as if: DryRun checks the permissions and, for the code, whether it must be signed.
+    """
+    wait_until_updated(aws, name)
+    target = look_at_target(aws, name, builder)
+    with aws_says(f"update the function {name}"):
+        aws.functions.update_function_code(FunctionName=name, ZipFile=rehearsal_zip(), DryRun=True)
+    if request.test_event is not None:
+        with aws_says(f"invoke {name} with the test event"):
+            aws.functions.invoke(FunctionName=name, InvocationType="DryRun")
+    return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
+
+
+def rehearsal_zip() -> bytes:
+    """Return the smallest package that Lambda could take."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("rehearsal.txt", ZIP_EPOCH), "")
+    return content.getvalue()
+
+
+def look_at_alias(name: str, alias: str, aws: Aws) -> Alias | None:
+    """Ask Lambda about an alias; None if there is none of this name."""
+    with aws_says(f"look at the alias {alias} of {name}"):
+        try:
+            answer = aws.functions.get_alias(FunctionName=name, Name=alias)
+        except aws.functions.exceptions.ResourceNotFoundException:
+            return None
+    weights = (answer.get("RoutingConfig") or {}).get("AdditionalVersionWeights")
+    return Alias(answer["FunctionVersion"], answer.get("RevisionId"), bool(weights))
+
+
+def wait_until_updated(aws: Aws, name: str, version: str | None = None) -> Target:
+    """Wait until Lambda is done with an update of the function, or with a new version; the deadline ends the wait."""
     while True:
-        target = Target.from_configuration(describe_function(aws, name))
+        target = Target.from_configuration(describe_function(aws, name, version))
         if not target.busy:
             return target
         time.sleep(0.2)
 
 
 @dataclass(frozen=True)
+class Package:
+    """A package in S3, and what it was built from."""
+
+    key: str
+    code_sha256: str
+    commit: str | None = None
+
+    @classmethod
+    def of(cls, function: str, code_sha256: str, commit: str | None = None) -> Package:
+        """Return a function's package by its digest, in base64: that is its name, in hex."""
+        return cls(f"packages/{function}/{base64.b64decode(code_sha256).hex()}.zip", code_sha256, commit)
+
+    @property
+    def hex_digest(self) -> str:
+        """Its SHA-256 in hex."""
+        return base64.b64decode(self.code_sha256).hex()
+
+
+@dataclass(frozen=True)
 class Deployment:
-    """What became of the package."""
+    """What became of one function."""
 
     status: str
+    function: str
     function_arn: str
-    version: str
+    code_sha256: str
     s3_uri: str
+    version: str = "$LATEST"
+    alias: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def package_key(name: str, archive: Archive) -> str:
-    """Return the key of a package: its name is its content's digest."""
-    return f"packages/{name}/{archive.hex_digest}.zip"
+def deploy(package: Package, target: Target, request: BuildRequest | RollbackRequest, job: Job) -> Deployment:
+    """Let a function run a stored package: update, test, publish, move the alias; raise DeployError, PackageError."""
+    changes = package.code_sha256 != target.code_sha256 or request.force
+    warnings = keep_present(target, request, job) if changes else []
+    running = update_and_test(package, target, request, job)
+    version = "$LATEST"
+    if isinstance(request, RollbackRequest) and request.to and VERSION.fullmatch(request.to):
+        version = request.to
+    elif request.publish or request.alias:
+        version = publish(running, package, job.aws)
+    moved = request.alias is not None and point_alias(target, request.alias, version, job.aws)
+    if moved or changes:
+        tag(target, package, job)
+    is_left = target.alias is not None and target.alias.is_weighted
+    if target.alias and is_left:
+        warnings.append(
+            f"the alias {request.alias} shares its traffic between two versions, so it was left at version "
+            f"{target.alias.version}; point it at version {version} when that is decided"
+        )
+    return Deployment(
+        status="deployed" if changes or moved else "unchanged",
+        function=target.name,
+        function_arn=target.arn,
+        code_sha256=package.code_sha256,
+        s3_uri=job.store.uri(package.key),
+        version=version,
+        alias=None if is_left else request.alias,
+        warnings=tuple(warnings),
+    )
 
 
-def deploy(archive: Archive, target: Target, store: Store, aws: Aws) -> Deployment:
-    """Upload the package, point the function at it, wait until Lambda has taken it, and verify that."""
-    key = package_key(target.name, archive)
-    store.upload_archive(key, archive)
-    for last_try in (False, False, False, False, True):
-        current = wait_until_updated(aws, target.name)
+def update_and_test(package: Package, target: Target, request: BuildRequest | RollbackRequest, job: Job) -> Target:
+    """Give a function a package, unless it runs that already, and try it with the test event, if there is one.
+
+    A package that fails is taken back, also when time runs out: what was not tested is not deployed.
+    Raises PackageError, DeployError.
+    """
+    changes = package.code_sha256 != target.code_sha256 or request.force
+    present = Package.of(target.name, target.code_sha256)
+    try:
+        running = put_code(package, target, job.store, job.aws) if changes else target
+        problem = "" if request.test_event is None else run_test(running, request.test_event, job)
+    except OutOfTime:
+        if changes and request.test_event is not None:
+            put_back(present, replace(target, code_sha256=package.code_sha256), job)
+        raise
+    if problem:
+        undone = put_back(present, running, job) if changes else ""
+        raise PackageError(f"The new code of {target.name} failed its test event: {problem}{undone}")
+    return running
+
+
+def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target:
+    """Point a function at a stored package, wait until Lambda has taken it, and verify that; raise DeployError.
+
+    Somebody else's change of its settings does not matter, a change of its code does: RevisionId
+    guards the moment between our look and our update.
+    """
+    tried = False
+
+    def update() -> None:
+        nonlocal tried
+        current = wait_until_updated(aws, before.name)
+        if current.code_sha256 not in (before.code_sha256, package.code_sha256):
+            raise DeployError(
+                f"Somebody else has updated {before.name} since this build began. Build again if this commit is to win."
+            )
+        if tried and current.code_sha256 == package.code_sha256:
+            return  # Lambda took it, and its answer was lost
+        tried = True
         revision = {"RevisionId": current.revision} if current.revision else {}
-        with aws_says(f"update the function {target.name}"):
-            try:
-                aws.functions.update_function_code(
-                    FunctionName=target.name, S3Bucket=store.bucket, S3Key=f"{store.prefix}/{key}", **revision
-                )
-                break
-            except aws.functions.exceptions.ClientError as error:
-                # 409: an update of somebody else's is under way; 412: there was one since we looked.
-                retry = ("ResourceConflictException", "PreconditionFailedException")
-                if error_code(error) not in retry or last_try:
-                    raise
-    updated = wait_until_updated(aws, target.name)
+        aws.functions.update_function_code(
+            FunctionName=before.name, S3Bucket=store.bucket, S3Key=f"{store.prefix}/{package.key}",
+            **kept_settings(before.name, package, store, aws), **revision,
+        )  # fmt: skip
+
+    insist(f"update the function {before.name}", update)
+    updated = wait_until_updated(aws, before.name)
     if updated.failure:
-        raise DeployError(f"Lambda did not take the new code of {target.name}: {updated.failure}.")
-    if updated.code_sha256 != archive.sha256:
+        raise DeployError(f"Lambda did not take the new code of {before.name}: {updated.failure}.")
+    if updated.code_sha256 != package.code_sha256:
         raise DeployError(
-            f"{target.name} runs code with the digest {updated.code_sha256}, not this build's {archive.sha256}: "
+            f"{before.name} runs code with the digest {updated.code_sha256}, not this build's {package.code_sha256}: "
             "somebody else updated it in the meantime. Build again if this commit is to win."
         )
-    return Deployment("deployed", updated.arn, "$LATEST", store.uri(key))
+    return updated
+
+
+Answer = TypeVar("Answer")
+
+
+def insist(doing: str, call: Callable[[], Answer]) -> Answer:
+    """Make a call again and again while Lambda is busy; the deadline ends that.  Raises DeployError."""
+    from botocore.exceptions import ClientError
+
+    pause = 0.2
+    while True:
+        with aws_says(doing):
+            try:
+                return call()
+            except ClientError as error:
+                if error_code(error) not in BUSY:
+                    raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def kept_settings(name: str, package: Package, store: Store, aws: Aws) -> dict[str, str]:
+    """Return what an update must say again so that it stays: the key that encrypts the code, and its place.
+
+    Of these UpdateFunctionCode takes the default where they are not given (its API reference).
+    """
+    code = aws.functions.get_function(FunctionName=name)["Code"]
+    kept: dict[str, str] = {}
+    if code.get("SourceKMSKeyArn"):
+        kept["SourceKMSKeyArn"] = code["SourceKMSKeyArn"]
+    if code.get("ResolvedS3Object"):  # the function runs its code from S3, where it must stay as it is
+        kept["S3ObjectStorageMode"] = "REFERENCE"
+        kept["S3ObjectVersion"] = store.object_version(package.key)
+    return kept
+
+
+def keep_present(target: Target, request: BuildRequest | RollbackRequest, job: Job) -> list[str]:
+    """Store the code that a function runs now, unless it is stored: then it can be put back.
+
+    Returns a warning if it cannot be had; raises DeployError if a test event may ask for it.
+    """
+    package = Package.of(target.name, target.code_sha256)
+    try:
+        if not job.store.holds(package.key, package.hex_digest):
+            fetch_code(package, target.name, job)
+            job.log.quote("kept the code that it ran until now")
+    except (DeployError, OSError) as error:
+        problem = f"the code that {target.name} runs now could not be kept, and so cannot be put back: {error}"
+        if request.test_event is not None:
+            raise DeployError(f"A test event wants a way back, but {problem}") from None
+        return [problem.rstrip(".")]
+    return []
+
+
+def fetch_code(package: Package, name: str, job: Job) -> None:
+    """Copy the code that a function runs from Lambda into the store; raise DeployError, OSError."""
+    with aws_says(f"look at the code of {name}"):
+        place = job.aws.functions.get_function(FunctionName=name)["Code"].get("Location", "")
+    if urllib.parse.urlsplit(place).scheme not in ("https", "http"):
+        raise DeployError("Lambda does not hand it out.")
+    copy = job.space.root / "present.zip"
+    with urllib.request.urlopen(place, timeout=60) as source, copy.open("wb") as target:  # noqa: S310  # AWS's own address
+        shutil.copyfileobj(source, target, 1 << 20)
+    with copy.open("rb") as body:
+        if hashlib.file_digest(body, "sha256").hexdigest() != package.hex_digest:
+            raise DeployError("Lambda handed out another package.")
+        job.store.upload(package.key, body, "application/zip")
+    copy.unlink()
+
+
+def run_test(target: Target, event: object, job: Job) -> str:
+    """Invoke the new code with the test event; return what is wrong with its answer, or "".
+
+    Once only: nobody knows what an event does twice.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
+    waiting = max(1.0, min(target.timeout + 5.0, left))
+    clients = patient(job.aws, waiting)
+    try:
+        reply = clients.functions.invoke(FunctionName=target.name, Payload=json.dumps(event).encode(), LogType="Tail")
+        answer = reply["Payload"].read(TAIL_BYTES).decode(errors="replace")
+    except (ClientError, BotoCoreError) as error:
+        return f"it gave no answer within {waiting:.0f} s, or could not be invoked: {error}."
+    if "FunctionError" not in reply:
+        job.log.quote("passed its test event")
+        return ""
+    tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")[-TAIL_BYTES // 2 :]
+    printed = "\n".join(printable(line) for line in tail.splitlines())
+    return f"{told_error(answer)}\nThe end of its log:\n{printed}\n"
+
+
+def told_error(answer: str) -> str:
+    """Return a function's error as people read it, from the JSON that it answered with."""
+    try:
+        error = json.loads(answer)
+        return printable(f"{error['errorType']}: {error['errorMessage']}")
+    except (ValueError, LookupError, TypeError):
+        return printable(answer)
+
+
+def put_back(package: Package, running: Target, job: Job) -> str:
+    """Put back what a function ran before; return "", or why that failed."""
+    try:
+        put_code(package, running, job.store, job.aws)
+    except DeployError as error:
+        return f"The old code could not be put back: {error} "
+    job.log.quote("put back the code that it ran before")
+    return ""
+
+
+def publish(running: Target, package: Package, aws: Aws) -> str:
+    """Publish what the function runs as a version, and wait until that can be invoked; return its number.
+
+    Lambda answers with the last version where neither code nor settings have changed since.
+    """
+    description = f"yo-dawg: {package.commit or package.hex_digest}"
+    answer = insist(
+        f"publish a version of {running.name}",
+        lambda: aws.functions.publish_version(
+            FunctionName=running.name, CodeSha256=running.code_sha256, Description=description
+        ),
+    )
+    version = str(answer["Version"])
+    published = wait_until_updated(aws, running.name, version)
+    if published.state not in ("Active", "Inactive"):
+        raise DeployError(f"Version {version} of {running.name} cannot be invoked: it is {published.state}.")
+    return version
+
+
+def point_alias(target: Target, name: str, version: str, aws: Aws) -> bool:
+    """Point an alias at a version, if it is still as the preflight found it; say whether it was moved."""
+    found, here = target.alias, {"FunctionName": target.name, "Name": name}
+    if found and (found.is_weighted or found.version == version):
+        return False
+    with aws_says(f"point the alias {name} of {target.name} at version {version}"):
+        try:
+            if found is None:
+                aws.functions.create_alias(**here, FunctionVersion=version)
+            else:
+                revision = {"RevisionId": found.revision} if found.revision else {}
+                aws.functions.update_alias(**here, FunctionVersion=version, **revision)
+        except aws.functions.exceptions.ClientError as error:
+            if error_code(error) not in BUSY[:2]:
+                raise
+            now = look_at_alias(target.name, name, aws)
+            if now is None or now.version != version:  # else it was us, and the answer was lost
+                raise DeployError(
+                    f"Somebody else has changed the alias {name} of {target.name} since this build began, so it was "
+                    f"left alone. Version {version} is published. Build again if the alias is to point at it."
+                ) from None
+    return True
+
+
+def tag(target: Target, package: Package, job: Job) -> None:
+    """Let the function itself say where its code comes from; a role that may not does no harm."""
+    tags = {"yo-dawg:commit": package.commit or "unknown", "yo-dawg:build": job.builder.request_id}
+    try:
+        with aws_says(f"tag {target.name}"):
+            job.aws.functions.tag_resource(Resource=target.arn, Tags=tags)
+    except DeployError as error:
+        job.log.quote(f"not tagged: {error}")
+
+
+def what_runs(target: Target, package: Package, aws: Aws) -> str:
+    """Say after a failure which code a function runs."""
+    try:
+        now = Target.from_configuration(describe_function(aws, target.name))
+    except DeployError as error:
+        return f"What {target.name} runs now cannot be told: {error}"
+    if now.busy:
+        return f"Lambda is still at an update of {target.name}: look at it again before you rely on it."
+    if now.code_sha256 == package.code_sha256 != target.code_sha256:
+        return f"{target.name} runs the new code."
+    if now.code_sha256 == target.code_sha256:
+        return f"{target.name} runs the code that it ran before."
+    return f"{target.name} runs code of somebody else's, {now.code_sha256}."
+
+
+def tidy(target: Target, ledger: Ledger, job: Job) -> None:
+    """Delete packages of a function that nobody will put back any more.
+
+    Those of its last builds stay, and those of its last versions and of versions that an alias names.
+    """
+    stored = job.store.packages(target.name)
+    if len(stored) <= KEPT_PACKAGES:
+        return
+    entries = (ledger.entry, *ledger.read()[0].history)
+    digests = [digest for each in entries for digest in (each.code_sha256, each.replaces) if digest]
+    needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
+    keys = {Package.of(target.name, digest).key for digest in needed}
+    if doomed := [key for key in stored if key not in keys]:
+        job.store.delete(doomed)
+        job.log.quote(f"deleted {len(doomed)} old packages")
+
+
+def versions_code(name: str, aws: Aws) -> set[str]:
+    """Return the digests of the code of a function's last versions, and of those that an alias names."""
+    with aws_says(f"list the versions of {name}"):
+        versions = list(pages(aws.functions.list_versions_by_function, "Versions", name))
+        aliases = list(pages(aws.functions.list_aliases, "Aliases", name))
+    numbered = [each for each in versions if each["Version"] != "$LATEST"]
+    last = sorted(numbered, key=lambda each: int(each["Version"]))[-KEPT_VERSIONS:]
+    named = {each["FunctionVersion"] for each in aliases}
+    return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
+
+
+def pages(call: Callable[..., Any], items: str, name: str) -> Iterator[Any]:
+    """Yield what one of Lambda's lists holds, page after page."""
+    marker: dict[str, str] = {}
+    while True:
+        answer = call(FunctionName=name, **marker)
+        yield from answer.get(items, [])
+        if not answer.get("NextMarker"):
+            return
+        marker = {"Marker": answer["NextMarker"]}
 
 
 # --- Actions --------------------------------------------------------------------------------------
@@ -2225,6 +2940,8 @@ class Job:
     shell: Shell
     aws: Aws
     store: Store
+    ledgers: list[Ledger] = field(default_factory=list)
+    """Those that this invocation may hold; it lets go of them at its end."""
 
 
 def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
@@ -2270,20 +2987,61 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
 
 
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
-    """Clone, install, stage, prune, zip and deploy one project."""
-    space, log, shell, builder = job.space, job.log, job.shell, job.builder
-    target = look_at_target(job.aws, request.function_name, builder)
+    """Build one project, and deploy it to each of the functions."""
+    names = [function_name(each) for each in request.functions]
+    for name in names:
+        look_at_target(job.aws, name, job.builder)
+    take_ledgers(names, request, job)
+    targets = [preflight(name, request, job.builder, job.aws) for name in names]
+    toolchain, checkout = fetch_project(request, job)
+    for ledger in job.ledgers:
+        ledger.entry = replace(ledger.entry, commit=checkout.commit, ref=checkout.ref)
+    if answer := earlier_answer(request, targets, job):
+        return answer
+    made = make_package(checkout, toolchain, targets, job)
+    packages = [Package.of(name, made.archive.sha256, checkout.commit) for name in names]
+    with job.log.step("deploy", f"[7/7] deploy {', '.join(names)}"):
+        if request.dry_run:
+            deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
+        else:
+            for package in packages:
+                store_package(package, made.archive, job)
+            deployments = deploy_all(packages, targets, request, job)
+    return build_result(request, made, deployments, job)
+
+
+def fetch_project(request: BuildRequest, job: Job) -> tuple[Toolchain, Checkout]:
+    """Get the toolchain, and with it the project."""
+    log = job.log
     token = git_token(job.aws, job.settings)
     log.hide(token)
     log.hide(f"{job.settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
     source = Source(job.settings.repository_url(request.repo_name), job.settings.username, token)
     with log.step("toolchain", "[1/7] get the toolchain"):
-        toolchain = get_toolchain(job.store, builder, space)
+        toolchain = get_toolchain(job.store, job.builder, job.space)
     with log.step("clone", f"[2/7] clone {source.url}"):
-        checkout = clone(source, request, toolchain, shell)
+        checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
+    return toolchain, checkout
+
+
+@dataclass(frozen=True)
+class Made:
+    """A package that is ready to be deployed, and how it came about."""
+
+    checkout: Checkout
+    installed: Installed
+    pruned: Pruned
+    sizes: Counter[str]
+    archive: Archive
+    warnings: tuple[str, ...]
+
+
+def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Target], job: Job) -> Made:
+    """Install, stage, prune and zip."""
+    space, log, shell = job.space, job.log, job.shell
     with log.step("install", "[3/7] install requirements"):
-        installed = install_requirements(checkout, toolchain, builder, shell)
+        installed = install_requirements(checkout, toolchain, job.builder, shell)
     with log.step("stage", "[4/7] stage the project"):
         stage(checkout, space.staging, shell, log)
     with log.step("prune", "[5/7] prune dependencies"):
@@ -2292,52 +3050,361 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     with log.step("zip", "[6/7] zip"):
         sizes = package_sizes(space.staging, installed.owners)
         check_size(sizes)
-        warnings = [*checkout.warnings, *check_handler(space.staging, target)]
+        warnings = [*checkout.warnings, *(each for target in targets for each in check_handler(space.staging, target))]
         archive = write_zip(space.staging, space.archive)
         log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
-    with log.step("deploy", f"[7/7] deploy {target.name}"):
-        log.aftermath = f"Lambda may have been given the new code of {target.name}: build again to be sure."
-        deployment = settle(request, archive, target, job)
-        log.quote(f"{deployment.status}: {target.name} {archive.sha256}")
+    return Made(checkout, installed, pruned, sizes, archive, tuple(warnings))
+
+
+def store_package(package: Package, archive: Archive, job: Job) -> None:
+    """Upload a package, unless it is stored."""
+    if not job.store.holds(package.key, archive.hex_digest):
+        job.store.upload_archive(package.key, archive)
+
+
+def rehearse(package: Package, target: Target, job: Job) -> Deployment:
+    """Say what would be deployed."""
+    return Deployment("built", target.name, target.arn, package.code_sha256, job.store.uri(package.key))
+
+
+def deploy_all(
+    packages: Sequence[Package], targets: Sequence[Target], request: BuildRequest | RollbackRequest, job: Job
+) -> list[Deployment]:
+    """Deploy to one function after another; an error leaves the rest alone and says which were updated."""
+    done: list[Deployment] = []
+    for package, target in zip(packages, targets, strict=True):
+        job.log.aftermath = functools.partial(tell_aftermath, done, package, target, job)
+        ledger = next(each for each in job.ledgers if each.function == target.name)
+        is_new = isinstance(request, BuildRequest) and target.code_sha256 != package.code_sha256
+        replaced = target.code_sha256 if is_new else None
+        # Written before it is done: should we be killed, the next one reads here what we were at.
+        ledger.note(commit=package.commit, code_sha256=package.code_sha256, replaces=replaced)
+        deployment = deploy(package, target, request, job)
+        ledger.entry = replace(
+            ledger.entry, status=deployment.status, version=deployment.version, alias=deployment.alias
+        )
+        job.log.quote(f"{deployment.status}: {target.name} {deployment.version} {package.code_sha256}")
+        tidy_up(target, ledger, job)
+        done.append(deployment)
+    return done
+
+
+def tell_aftermath(done: Sequence[Deployment], package: Package, target: Target, job: Job) -> str:
+    """Say after a failure which functions run what."""
+    before = f" Already deployed: {', '.join(each.function for each in done)}." if done else ""
+    rest = [each.function for each in job.ledgers if each.function != target.name]
+    left = [name for name in rest if name not in {each.function for each in done}]
+    after = f" Left alone: {', '.join(left)}." if left else ""
+    return what_runs(target, package, job.aws) + before + after
+
+
+def tidy_up(target: Target, ledger: Ledger, job: Job) -> None:
+    """Tidy up, if it can be done: a deployment stands without it."""
+    try:
+        tidy(target, ledger, job)
+    except DeployError as error:
+        job.log.say(f"Warning: old packages were not deleted: {error}")
+
+
+def build_result(request: BuildRequest, made: Made, deployments: Sequence[Deployment], job: Job) -> dict[str, Any]:
+    """Return build's answer (contract §5)."""
+    warnings = [*made.warnings, *(each for deployment in deployments for each in deployment.warnings)]
     for warning in warnings:
-        log.say(f"Warning: {warning}.")
+        job.log.say(f"Warning: {warning}.")
     return {
-        "status": deployment.status,
-        "function": target.name,
-        "function_arn": deployment.function_arn,
-        "commit": checkout.commit,
-        "ref": checkout.ref,
-        "code_sha256": archive.sha256,
-        "version": deployment.version,
-        "alias": None,
+        **deployment_result(request, deployments),
+        "commit": made.checkout.commit,
+        "ref": made.checkout.ref,
+        "code_sha256": made.archive.sha256,
         "package": {
-            "zip_bytes": archive.zip_bytes,
-            "unzipped_bytes": archive.unzipped_bytes,
-            "files": archive.files,
-            "s3_uri": deployment.s3_uri,
-            "largest": [list(each) for each in sizes.most_common(LARGEST)],
+            "zip_bytes": made.archive.zip_bytes,
+            "unzipped_bytes": made.archive.unzipped_bytes,
+            "files": made.archive.files,
+            "s3_uri": deployments[0].s3_uri,
+            "largest": [list(each) for each in made.sizes.most_common(LARGEST)],
         },
-        "dependencies": list(installed.names),
+        "dependencies": list(made.installed.names),
+        "dependency_records": dict(made.installed.records),
         "pruned": {
-            "files": pruned.files,
-            "bytes": pruned.bytes,
-            "reasons": dict(pruned.reasons),
-            "kept": list(pruned.kept),
+            "files": made.pruned.files,
+            "bytes": made.pruned.bytes,
+            "reasons": dict(made.pruned.reasons),
+            "kept": list(made.pruned.kept),
         },
         "warnings": warnings,
         "log": None,
-        "seconds": seconds(log),
+        "seconds": seconds(job.log),
     }
 
 
-def settle(request: BuildRequest, archive: Archive, target: Target, job: Job) -> Deployment:
-    """Deploy the package, unless this is a rehearsal or the function runs these very bytes already."""
-    uri = job.store.uri(package_key(target.name, archive))
+def deployment_result(request: BuildRequest | RollbackRequest, deployments: Sequence[Deployment]) -> dict[str, Any]:
+    """Return what an answer says of the function; of several, each has an outcome of its own."""
+    changed = [each.status for each in deployments if each.status != "unchanged"]
+    first = deployments[0]
+    if isinstance(request.function, str):
+        return {
+            "status": first.status,
+            "function": first.function,
+            "function_arn": first.function_arn,
+            "version": first.version,
+            "alias": first.alias,
+        }
+    return {
+        "status": changed[0] if changed else "unchanged",
+        "function": [each.function for each in deployments],
+        "functions": {
+            each.function: {
+                "status": each.status, "function_arn": each.function_arn, "version": each.version, "alias": each.alias,
+            }
+            for each in deployments
+        },
+    }  # fmt: skip
+
+
+def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
+    """Put back a stored package; nothing is fetched and nothing is built."""
+    name = function_name(request.function)
+    look_at_target(job.aws, name, job.builder)
+    take_ledgers([name], request, job)
+    with job.log.step("preflight", f"[1/2] look at {name}"):
+        target = preflight(name, request, job.builder, job.aws)
+        if answer := earlier_answer(request, [target], job):
+            return answer
+        package = find_package(request.to, target, job)
+    with job.log.step("deploy", f"[2/2] put back {package.commit or package.code_sha256}"):
+        (deployment,) = deploy_all([package], [target], request, job)
+    for warning in deployment.warnings:
+        job.log.say(f"Warning: {warning}.")
+    return {
+        **deployment_result(request, [deployment]),
+        "commit": package.commit,
+        "code_sha256": package.code_sha256,
+        "package": {"s3_uri": deployment.s3_uri},
+        "warnings": list(deployment.warnings),
+        "log": None,
+        "seconds": seconds(job.log),
+    }
+
+
+def find_package(to: str | None, target: Target, job: Job) -> Package:
+    """Find the stored package that a rollback means; raise DeployError.
+
+    By default it is what the running one replaced: after a second rollback, the one before that.
+    """
+    history = job.ledgers[0].read()[0].history
+    if to is None:
+        ran = (each.replaces for each in history if each.code_sha256 == target.code_sha256 and each.replaces)
+        digest = next(ran, None)
+        if digest is None:
+            raise DeployError(
+                f'Nothing is known of what {target.name} ran before. Name it by its commit, version or digest in "to".'
+            )
+    elif VERSION.fullmatch(to):
+        digest = Target.from_configuration(describe_function(job.aws, target.name, to)).code_sha256
+    else:
+        digest = find_digest(to, target.name, history, job.store)
+    commit = next((each.commit for each in history if each.code_sha256 == digest and each.commit), None)
+    package = Package.of(target.name, digest, commit)
+    if not job.store.holds(package.key, package.hex_digest):
+        raise DeployError(
+            f"The package {job.store.uri(package.key)} is not stored any more (the last {KEPT_PACKAGES} are), or was "
+            "changed. Build that commit again."
+        )
+    return package
+
+
+def find_digest(to: str, name: str, history: Sequence[Entry], store: Store) -> str:
+    """Find the one package of this digest, or built from this commit; raise DeployError."""
+    if DIGEST.fullmatch(to):
+        return to
+    built = {each.code_sha256: True for each in history if each.code_sha256 and (each.commit or "").startswith(to)}
+    digests = [key.rpartition("/")[2].removesuffix(".zip") for key in store.packages(name)]
+    found = [*built] or [base64.b64encode(bytes.fromhex(each)).decode() for each in digests if each.startswith(to)]
+    if not found:
+        commits = list(dict.fromkeys(each.commit[:12] for each in history if each.commit and each.code_sha256))
+        raise DeployError(
+            f"No package of {name} was built from the commit {to}, or has that digest. The last commits are: "
+            f"{', '.join(commits[:KEPT_PACKAGES]) or 'none'}."
+        )
+    ids = {each.commit for each in history if (each.commit or "").startswith(to)}
+    if len(ids) > 1 or (len(found) > 1 and not built):
+        raise DeployError(f'"{to}" is the beginning of several commits or digests: give more of it.')
+    return found[0]  # a commit that was built twice: what came of it last
+
+
+def take_ledgers(names: Sequence[str], request: BuildRequest | RollbackRequest, job: Job) -> None:
+    """Make this the only build of these functions; raise BuildInProgress if there is another.
+
+    One that was asked the same is waited for: a client that lost patience asks again, and then means
+    the build that runs.
+    """
     if request.dry_run:
-        return Deployment("built", target.arn, "$LATEST", uri)
-    if target.code_sha256 == archive.sha256 and not request.force:
-        return Deployment("unchanged", target.arn, "$LATEST", uri)
-    return deploy(archive, target, job.store, job.aws)
+        return
+    entry = new_entry(names[0], request, job.builder)
+    for name in sorted(names):
+        ledger = Ledger(name, entry, job.store)
+        job.ledgers.append(ledger)
+        while other := ledger.take():
+            if other.request != entry.request:
+                raise BuildInProgress(
+                    f"{name} is being built by another invocation, {other.request_id}: {other.title}, "
+                    f"{f'asked for by {other.asked_by}, ' if other.asked_by else ''}since {utc(other.began)}. "
+                    f"It ends by {utc(other.until)} at the latest. Ask again then."
+                )
+            if not ledger.waited:
+                job.log.say(f"{other.request_id} has been doing the same since {utc(other.began)}: waiting for it …")
+            ledger.waited = True
+            time.sleep(POLL_SECONDS)
+
+
+def new_entry(name: str, request: BuildRequest | RollbackRequest, builder: Builder) -> Entry:
+    """Return this invocation's entry for ledgers; its record will stand with the function of this name."""
+    title = f"rollback to {request.to or 'what ran before'}" if isinstance(request, RollbackRequest) else "build"
+    if isinstance(request, BuildRequest):
+        title = " ".join(filter(None, ("build", request.repo_name, request.ref, request.subdirectory)))
+    began = time.time()
+    return Entry(
+        request_id=builder.request_id,
+        request=request_digest(request),
+        title=title,
+        began=began,
+        until=builder.until,
+        record=f"builds/{name}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{builder.request_id}",
+        log_stream=builder.log_stream,
+        asked_by=builder.asked_by,
+    )
+
+
+def earlier_answer(
+    request: BuildRequest | RollbackRequest, targets: Sequence[Target], job: Job
+) -> dict[str, Any] | None:
+    """Return the answer of the same request if it was being served when this one came, or just before.
+
+    What was done just before is "unchanged" now.  None if there is none, or if it is not true any
+    more: the ref has moved on, or the function runs something else by now.  Raises the error that it
+    ended with, if this one waited for it.
+    """
+    lasts = [next(iter(ledger.read()[0].history), None) for ledger in job.ledgers]
+    last = lasts[0] if lasts else None
+    if last is None or last.ended is None or {each and each.request_id for each in lasts} != {last.request_id}:
+        return None
+    ours, waited = job.ledgers[0].entry, any(ledger.waited for ledger in job.ledgers)
+    failed = last.status == "failed"
+    is_recent = time.time() - last.ended < RETRY_SECONDS and not failed and not request.force
+    is_true = failed or all(target.code_sha256 == last.code_sha256 for target in targets)
+    is_same = last.request == ours.request and ours.commit in (None, last.commit)
+    stored = job.store.read(f"{last.record}.json") if is_same and is_true and (waited or is_recent) else None
+    if stored is None:
+        return None
+    result: dict[str, Any] = json.loads(stored[0])["result"]
+    for ledger in job.ledgers:
+        ledger.is_attached = True
+    job.log.say(f"{last.request_id} did the same until {utc(last.ended)}: this is its answer.")
+    if failed:
+        raise ERRORS.get(result["errorType"], DeployError)(result["errorMessage"])
+    if waited:
+        return result
+    again = f"the same was done until {utc(last.ended)}: if it is to be done once more, ask in a minute"
+    more = {"warnings": [*result["warnings"], again]} if isinstance(request, RollbackRequest) else {}
+    return {**result, **more, "status": "unchanged", "seconds": seconds(job.log)}
+
+
+ERRORS: Mapping[str, type[YoDawgError]] = {each.__name__: each for each in YoDawgError.__subclasses__()}
+
+
+def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
+    """Say what this environment is, and what is wrong with it; change nothing."""
+    settings, builder = job.settings, job.builder
+    findings = [*look_around(job), *map(functools.partial(try_out, job), CHECKS)]
+    for pattern in settings.deployable:
+        if FUNCTION.fullmatch(pattern) and pattern != builder.name:
+            findings.append(try_out(job, ("function", functools.partial(check_function, pattern))))
+    for each in findings:
+        job.log.say(f"{'ok' if each['ok'] else '!!'} {each['name']}: {each['says']}")
+    return {"status": "well" if all(each["ok"] for each in findings) else "ill", "findings": findings}
+
+
+def look_around(job: Job) -> list[dict[str, Any]]:
+    """Return findings about the interpreter and the machine."""
+    disk = shutil.disk_usage(job.space.root)
+    lacking = [name for name in ("bash", "cat", "grep", "sed", "chmod", "rm") if not shutil.which(name)]
+    left = job.builder.until - time.time()
+    return [
+        finding("interpreter", f"{sys.version.split()[0]} at {sys.executable}, {job.builder.platform}"),
+        finding("programs", f"missing, so a make_dist.sh may fail: {', '.join(lacking) or 'none'}", ok=not lacking),
+        finding(
+            "disk",
+            f"{size(disk.free)} of {size(disk.total)} are free in {job.space.root.parent}; a build of Lambda's largest "
+            "package needs about three times 250 MB (ephemeral_storage in config.ini)",
+            ok=disk.free > MAX_UNZIPPED_BYTES,
+        ),
+        finding("time", f"{left:.0f} s for each invocation; a build may take minutes (timeout)", ok=left > 60),
+    ]
+
+
+def finding(name: str, says: str, *, ok: bool = True) -> dict[str, Any]:
+    """Return a line of doctor's answer."""
+    return {"name": name, "ok": ok, "says": says}
+
+
+def try_out(job: Job, check: tuple[str, Callable[[Job], str]]) -> dict[str, Any]:
+    """Return the finding of a check: what it says, or the error that it ends with."""
+    name, look = check
+    try:
+        return finding(name, look(job))
+    except YoDawgError as error:
+        return finding(name, job.log.mask(str(error)), ok=False)
+
+
+def check_bucket(job: Job) -> str:
+    """Look whether the builder's corner of S3 can be listed and read."""
+    job.store.packages("none")
+    return f"{job.store.uri('')} can be read"
+
+
+def check_toolchain(job: Job) -> str:
+    """Fetch the toolchain, and run it."""
+    toolchain = get_toolchain(job.store, job.builder, job.space)
+    try:
+        said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
+    except CommandFailed as error:
+        raise ConfigError(f"The toolchain does not work here: it {error.ending}.{error.quoted_tail}") from None
+    return f"fits, {said.strip()}"
+
+
+def check_token(job: Job) -> str:
+    """Read the Git host's token, which is not shown."""
+    if not job.settings.token_secret:
+        return "none is configured: only public repositories can be cloned"
+    if not git_token(job.aws, job.settings):
+        raise ConfigError(f"The secret {job.settings.token_secret} is empty, or is not text: store the token as text.")
+    return f"{job.settings.token_secret} can be read"
+
+
+def check_git_host(job: Job) -> str:
+    """Open a connection to the Git host."""
+    url = urllib.parse.urlsplit(job.settings.base_url)
+    try:
+        with socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), timeout=10):
+            return f"{url.hostname} can be reached"
+    except OSError as error:
+        raise ConfigError(
+            f"{url.hostname} cannot be reached: {error}. Has this function a way out (VPC, NAT)?"
+        ) from None
+
+
+def check_function(name: str, job: Job) -> str:
+    """Look whether a function could be deployed now."""
+    target = preflight(name, RollbackRequest(name), job.builder, job.aws)
+    return f"{name} can be updated; it runs {target.code_sha256}"
+
+
+CHECKS: Sequence[tuple[str, Callable[[Job], str]]] = (
+    ("bucket", check_bucket),
+    ("toolchain", check_toolchain),
+    ("git token", check_token),
+    ("git host", check_git_host),
+)
 
 
 def seconds(log: Log) -> dict[str, float]:
@@ -2356,45 +3423,88 @@ class Action:
 ACTIONS: Mapping[str, Action] = {
     "bootstrap": Action(BootstrapRequest, bootstrap),
     "build": Action(BuildRequest, build),
+    "rollback": Action(RollbackRequest, rollback),
+    "doctor": Action(DoctorRequest, doctor),
 }
 
 
-def run_action(request: BootstrapRequest | BuildRequest, job: Job, context: LambdaContext) -> dict[str, Any]:
-    """Run the action within the deadline; of a build keep a record, of a failed one too."""
+def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, Any]:
+    """Run the action within the deadline; of a build or a rollback keep a record, of a failed one too."""
     action = next(each for each in ACTIONS.values() if isinstance(request, each.request))
     result: dict[str, Any] = {}
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log), disk_troubles(job.space):
             result = action.run(request, job)
     except YoDawgError as error:
-        message = job.log.mask(str(error))
+        message = job.log.mask(f"{error}{aftermath(error, job, context)}")
         job.log.say(f"{type(error).__name__}: {message}")
-        result = {"status": "failed", "errorType": type(error).__name__, "errorMessage": message}
+        result = {} if isinstance(error, BuildInProgress) else failure(error, message)
         # The message stands alone: a traceback through this file would tell the caller nothing.
         raise type(error)(message) from None
+    except Exception as error:
+        result = failure(error, job.log.mask(str(error)))
+        raise
     finally:
         job.shell.close()
-        if result and isinstance(request, BuildRequest) and not request.dry_run:
-            result["log"] = record(request, result, job, context)
+        close_books(request, result, job, context)
     return result
 
 
-def record(request: BuildRequest, outcome: Mapping[str, Any], job: Job, context: LambdaContext) -> str | None:
-    """Store the build's log and a record of its outcome; return the log's address.
+def failure(error: Exception, message: str) -> dict[str, Any]:
+    """Return what the record of a failed build holds in place of an answer."""
+    return {"status": "failed", "errorType": type(error).__name__, "errorMessage": message}
+
+
+def aftermath(error: YoDawgError, job: Job, context: LambdaContext) -> str:
+    """Say what a failure leaves behind, where that may be asked."""
+    if job.log.aftermath is None:
+        return " Nothing was deployed." if isinstance(error, DeadlineError) else ""
+    try:
+        with deadline(context.get_remaining_time_in_millis(), job.log):
+            return f" {job.log.aftermath()}"
+    except DeadlineError:
+        return " What runs now could not be told in time: look at the function before you rely on it."
+
+
+def close_books(request: Request, result: dict[str, Any], job: Job, context: LambdaContext) -> None:
+    """Keep a record of a build and its log, and let the next one begin.
 
     The build stands or fails without its record: what hinders it is only told.
     """
-    began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    key = f"builds/{request.function_name}/{began}-{job.builder.request_id}"
+    if not job.ledgers:
+        return
+    is_news = bool(result) and not any(ledger.is_attached for ledger in job.ledgers)
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log):
-            job.store.upload(f"{key}.log", cast(io.BufferedIOBase, job.log.file), "text/plain; charset=utf-8")
-            summary = {"request_id": job.builder.request_id, "request": vars(request), **outcome}
-            job.store.upload_json(f"{key}.json", summary)
+            try:
+                if is_news:
+                    record(request, result, job)
+            finally:
+                for ledger in job.ledgers:
+                    old = ledger.release(**(news(result, ledger.entry) if is_news else {}))
+                    job.store.delete([f"{key}{suffix}" for key in old for suffix in (".log", ".json")])
     except (YoDawgError, OSError) as error:
         job.log.say(f"Warning: no record was kept: {error}")
-        return None
-    return job.store.uri(f"{key}.log")
+
+
+def news(result: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+    """Return how a build ended, for its entry in a ledger."""
+    if result["status"] != "failed":
+        return {"status": entry.status}
+    return {
+        "status": entry.status if entry.status != "running" else "failed",
+        "error": f"{result['errorType']}: {result['errorMessage']}"[:500],
+    }
+
+
+def record(request: Request, result: dict[str, Any], job: Job) -> None:
+    """Store the build's log, whose address the result then names, and a record of what became of it."""
+    entry = job.ledgers[0].entry
+    asked = {**vars(request), "test_event": None}  # what it holds is nobody's business
+    job.store.upload(f"{entry.record}.log", cast(io.BufferedIOBase, job.log.file), "text/plain; charset=utf-8")
+    result["log"] = job.store.uri(f"{entry.record}.log")
+    told = {"request_id": entry.request_id, "asked_by": entry.asked_by, "began": entry.began, "request": asked}
+    job.store.upload_json(f"{entry.record}.json", {**told, "log_stream": entry.log_stream, "result": result})
 
 
 @contextlib.contextmanager
@@ -2422,8 +3532,9 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     request = parse_request(event)
     settings = Settings.from_environ(os.environ)
     builder = Builder.from_context(context)
-    if isinstance(request, BuildRequest):
-        check_deployable(request, builder, settings)
+    if isinstance(request, BuildRequest | RollbackRequest):
+        for function in request.functions:
+            check_deployable(function, builder, settings)
     protected = protect_process()
     if settings.tmp_is_ours:
         kill_leftovers()

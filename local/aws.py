@@ -46,6 +46,10 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
+Fault = Callable[[str, str], Response | Literal["lost"] | None]
+"""What becomes of a request: this response instead; or it is served, and its answer gets lost; or nothing special."""
+
+
 class EmbeddedAWS:
     """An AWS account in one region, which lives as long as this object is open."""
 
@@ -82,7 +86,10 @@ class EmbeddedAWS:
         self.logs = moto_mends.LogGroups(self.account, self.region)
         self.api = LambdaApi(self, CodeStore(self.root / "code"), update_seconds, retry_seconds)
         self.mended = False
+        self.fault: Fault | None = None
+        """Tests may have requests fail: it gets the service, and the method and address."""
         self.backend_lock = threading.Lock()
+        self.condition_lock = threading.Lock()
         self.server = self.serve(port)
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
         """Where it is: the value for AWS_ENDPOINT_URL."""
@@ -234,10 +241,20 @@ class EmbeddedAWS:
         """Answer a request: Lambda's here, all others by moto."""
         service = service_of(environ)
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account
+        fault = self.fault(service, f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}") if self.fault else None
+        if isinstance(fault, Response):
+            return send(start_response, fault)
+        answer = self.answer(service, environ, start_response if fault is None else swallow)
+        return answer if fault is None else lose(answer, start_response)
+
+    def answer(self, service: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request: Lambda's here, all others by moto."""
         if environ["PATH_INFO"].startswith("/lambda-code/"):
             return send(start_response, self.code_archive(environ["PATH_INFO"].rpartition("/")[2]))
         if service == "lambda":
             return send(start_response, self.api.handle(request_of(environ)))
+        if service == "tagging":
+            return send(start_response, self.api.find_tagged(request_of(environ)))
         if service == "s3":
             moto_mends.name_checksum(environ)
             problem = self.s3_problem(environ)
@@ -245,8 +262,11 @@ class EmbeddedAWS:
                 status, code, message = problem
                 body = moto_mends.error_document(code, message)
                 return send(start_response, Response(status, body, {"Content-Type": "application/xml"}))
-        answer: Iterable[bytes] = self.moto(service)(environ, start_response)
-        return answer
+            if "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ:
+                with self.condition_lock:  # S3 compares and writes in one step, moto in two
+                    return list(self.moto(service)(environ, start_response))
+        made: Iterable[bytes] = self.moto(service)(environ, start_response)
+        return made
 
     def s3_problem(self, environ: Environ) -> tuple[int, str, str] | None:
         """Return why S3 refuses a request, reading its body if that is what is to be checked."""
@@ -307,6 +327,18 @@ def request_of(environ: Environ) -> Request:
         headers=headers_of(environ),
         body=environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
     )
+
+
+def swallow(*_: Any, **__: Any) -> None:
+    """Begin a response that nobody will get."""
+
+
+def lose(answer: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
+    """Let an answer get lost: the connection ends before it."""
+    for _ in answer:
+        pass
+    start_response("200 -", [("Content-Length", "1000"), ("Connection", "close")])
+    return []
 
 
 def send(start_response: StartResponse, response: Response) -> Iterable[bytes]:

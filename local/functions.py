@@ -151,6 +151,10 @@ class Function:
     counter: int = 0
     aliases: dict[str, Alias] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    storage: dict[str, Any] = field(default_factory=dict)
+    """What GetFunction says of how the code is kept, beside where it can be downloaded."""
+    signed_only: bool = False
+    """Whether a code signing configuration lets it take signed code only: none here is signed."""
     event_invoke: dict[str, dict[str, Any]] = field(default_factory=dict)
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     reserved: int | None = None

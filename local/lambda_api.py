@@ -221,6 +221,7 @@ class LambdaApi:
         latest = Version(Unit(config, code, layers), self.arn(name), LATEST)
         latest.settles_at = time.monotonic() + self.update_seconds
         function = Function(name, self.arn(name), latest, tags=dict(parameters.get("Tags", {})))
+        function.storage = self.storage(parameters["Code"])
         self.functions[name] = function
         if parameters.get("Publish"):
             return function.publish(None, self.update_seconds).view()
@@ -338,7 +339,7 @@ class LambdaApi:
         place: dict[str, Any] = {"RepositoryType": "ECR"}
         if code:
             name = f"{base64.b64decode(code.sha256).hex()}.zip"
-            place = {"RepositoryType": "S3", "Location": f"{self.world.endpoint}/lambda-code/{name}"}
+            place = {"RepositoryType": "S3", "Location": f"{self.world.endpoint}/lambda-code/{name}"} | function.storage
         reserved = {"ReservedConcurrentExecutions": function.reserved}
         return {
             "Configuration": version.view(qualified=qualifier == LATEST),
@@ -391,12 +392,30 @@ class LambdaApi:
         if parameters.get("Architectures"):
             config["Architectures"] = list(parameters["Architectures"])
         self.check_unzipped(code, unit.layers)
+        if function.signed_only:
+            raise ApiError(
+                "CodeVerificationFailedException",
+                400,
+                "Lambda cannot deploy the function. The function or layer might be signed using a signature that the "
+                "client is not configured to accept. Check the provided signature for unsigned.",
+            )
         if parameters.get("DryRun"):
             return function.latest.view() | {name: config[name] for name in ("CodeSha256", "CodeSize", "Architectures")}
+        function.storage = self.storage(parameters)
         function.latest.begin_update(replace(unit, config=config, code=code), self.update_seconds)
         if parameters.get("Publish"):
             return function.publish(None, self.update_seconds).view()
         return function.latest.view()
+
+    def storage(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what GetFunction says of how and where the code is kept; the default where nothing is given."""
+        storage = {"SourceKMSKeyArn": given["SourceKMSKeyArn"]} if given.get("SourceKMSKeyArn") else {}
+        if given.get("S3ObjectStorageMode") == "REFERENCE":
+            if not given.get("S3ObjectVersion"):
+                raise invalid("S3ObjectVersion is required when S3ObjectStorageMode is REFERENCE.")
+            names = ("S3Bucket", "S3Key", "S3ObjectVersion")
+            storage["ResolvedS3Object"] = {name: given[name] for name in names}
+        return storage
 
     def update_function_configuration(self, parameters: dict[str, Any]) -> Mapping[str, Any]:
         """Change a function's settings; it is InProgress for a moment."""
@@ -676,6 +695,18 @@ class LambdaApi:
     def list_tags(self, parameters: dict[str, Any]) -> Mapping[str, Any]:
         """Return the tags."""
         return {"Tags": self.tagged(parameters).tags}
+
+    def find_tagged(self, request: Request) -> Response:
+        """Answer the tagging API's GetResources: the functions that have these tags."""
+        wanted = json.loads(request.body).get("TagFilters", [])
+        with self.lock:
+            found = [
+                {"ResourceARN": each.arn, "Tags": [{"Key": key, "Value": value} for key, value in each.tags.items()]}
+                for each in self.functions.values()
+                if all(each.tags.get(tag["Key"]) in tag.get("Values", [each.tags.get(tag["Key"])]) for tag in wanted)
+            ]
+        body = json.dumps({"ResourceTagMappingList": found, "PaginationToken": ""}).encode()
+        return Response(200, body, {"Content-Type": "application/x-amz-json-1.1"})
 
     def add_permission(self, parameters: dict[str, Any]) -> Mapping[str, Any]:
         """Add a statement to a function's policy, which is kept and not enforced."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,11 @@ settings.load_profile("no deadline")
 
 LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 """What the names of variables begin with that would let a test reach a real account, or find other settings."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", default=8, help="how often test_chaos.py kills a builder")
+    parser.addoption("--crowd", default=5, help="how many clients test_chaos.py lets build at once")
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +91,8 @@ class Context:
     function_name: str = "yo-dawg"
     aws_request_id: str = "5f5e7c2a-0000-4000-8000-000000000001"
     remaining: int = 300_000
+    log_stream_name: str = "2026/11/23/[$LATEST]0123456789abcdef"
+    client_context: Any = None
 
     def get_remaining_time_in_millis(self) -> int:
         return self.remaining

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,16 @@ from lambda_function import (
     Archive,
     Aws,
     Builder,
-    BuildRequest,
     ConfigError,
     DeployError,
+    Package,
     Settings,
     Store,
     Target,
     aws_says,
     check_deployable,
-    deploy,
     look_at_target,
+    put_code,
     wait_until_updated,
     write_zip,
 )
@@ -49,7 +48,7 @@ def settings(*deployable: str) -> Settings:
 @pytest.mark.parametrize("function", ["api", f"{ARN}api", "123456789012:function:api"])
 @pytest.mark.parametrize("patterns", [("api",), ("other", "a*"), ("*",), ("ap[hi]",)])
 def test_a_function_that_a_pattern_matches_may_be_updated(function: str, patterns: tuple[str, ...]) -> None:
-    check_deployable(BuildRequest(function, "project"), BUILDER, settings(*patterns))
+    check_deployable(function, BUILDER, settings(*patterns))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_a_function_that_a_pattern_matches_may_be_updated(function: str, pattern
 )
 def test_any_other_function_is_refused(function: str, patterns: tuple[str, ...], words: str) -> None:
     with pytest.raises(DeployError, match=words):
-        check_deployable(BuildRequest(function, "project"), BUILDER, settings(*patterns))
+        check_deployable(function, BUILDER, settings(*patterns))
 
 
 # --- What can be served -----------------------------------------------------------------------------
@@ -141,19 +140,27 @@ def archive(tmp_path: Path) -> Archive:
     return write_zip(tmp_path / "tree", tmp_path / "zip")
 
 
-def test_the_function_then_runs_the_package_from_s3(aws: Aws, store: Store, role: str, archive: Archive) -> None:
+@pytest.fixture
+def package(archive: Archive, store: Store) -> Package:
+    """A package that is stored."""
+    made = Package.of("api", archive.sha256, "0123456789abcdef")
+    store.upload_archive(made.key, archive)
+    return made
+
+
+def test_the_function_then_runs_the_package_from_s3(
+    aws: Aws, store: Store, role: str, archive: Archive, package: Package
+) -> None:
     create(aws, role)
     target = look_at_target(aws, "api", BUILDER)
-    deployment = deploy(archive, target, store, aws)
-    key = f"yo-dawg/packages/api/{archive.hex_digest}.zip"
-    assert deployment == yo.Deployment("deployed", target.arn, "$LATEST", f"s3://bucket/{key}")
-    assert aws.s3.get_object(Bucket="bucket", Key=key)["Body"].read() == archive.path.read_bytes()
+    assert put_code(package, target, store, aws).code_sha256 == archive.sha256
+    assert package.key == f"packages/api/{archive.hex_digest}.zip"
     assert look_at_target(aws, "api", BUILDER).code_sha256 == archive.sha256
-    assert deploy(archive, target, store, aws).status == "deployed", "a second time, from what is known no more"
+    assert put_code(package, target, store, aws).code_sha256 == archive.sha256, "again, from what is known no more"
 
 
 def test_an_update_of_somebody_elses_in_between_is_seen_and_waited_for(
-    account: EmbeddedAWS, aws: Aws, store: Store, role: str, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    account: EmbeddedAWS, aws: Aws, store: Store, role: str, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real API's 412 and 409, by updates that get in between each look and the update that follows it."""
     create(aws, role)
@@ -172,8 +179,20 @@ def test_an_update_of_somebody_elses_in_between_is_seen_and_waited_for(
 
     monkeypatch.setattr(time, "sleep", lambda _: account.finish_updates())
     monkeypatch.setattr(yo, "wait_until_updated", look)
-    assert deploy(archive, target, store, aws).status == "deployed"
+    assert put_code(package, target, store, aws).code_sha256 == package.code_sha256
     assert len(set(looked)) == 4, "two looks in vain, one that was good, and one after the update"
+
+
+def test_code_that_somebody_else_has_deployed_in_the_meantime_is_not_overwritten(
+    account: EmbeddedAWS, aws: Aws, store: Store, role: str, package: Package
+) -> None:
+    create(aws, role)
+    target = look_at_target(aws, "api", BUILDER)
+    newer = small_zip({"app.py": "newer = True"})
+    account.client("lambda").update_function_code(FunctionName="api", ZipFile=newer)
+    with pytest.raises(DeployError, match="Somebody else has updated api since this build began"):
+        put_code(package, target, store, aws)
+    assert look_at_target(aws, "api", BUILDER).code_sha256 not in (target.code_sha256, package.code_sha256)
 
 
 LOOK: dict[str, Any] = {
@@ -187,15 +206,24 @@ def target() -> Target:
     return Target.from_configuration(LOOK)
 
 
-@pytest.mark.parametrize("code", ["ResourceConflictException", "PreconditionFailedException"])
-def test_it_is_not_tried_for_ever(aws: Aws, store: Store, archive: Archive, target: Target, code: str) -> None:
+@pytest.mark.parametrize("code", [*yo.BUSY])
+def test_a_storm_of_refusals_is_outlasted(
+    aws: Aws, store: Store, package: Package, target: Target, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a few tries, but as long as there is time: the deadline ends it (test_handler.py)."""
+    paused: list[float] = []
+    monkeypatch.setattr(time, "sleep", paused.append)
+    monkeypatch.setattr(yo, "kept_settings", lambda *_: {})
     with Stubber(aws.functions) as lambda_:
-        for _ in range(5):
+        for _ in range(20):
             lambda_.add_response("get_function_configuration", LOOK)
-            lambda_.add_client_error("update_function_code", code, "busy", expected_params=None)
-        with pytest.raises(DeployError, match=f"Cannot update the function api: AWS answered {code}: busy"):
-            deploy(archive, target, store, aws)
+            lambda_.add_client_error("update_function_code", code, "busy", http_status_code=409)
+        lambda_.add_response("get_function_configuration", {**LOOK, "CodeSha256": package.code_sha256})
+        lambda_.add_response("get_function_configuration", {**LOOK, "CodeSha256": package.code_sha256})
+        assert put_code(package, target, store, aws).code_sha256 == package.code_sha256
         lambda_.assert_no_pending_responses()
+    assert len(paused) == 20
+    assert max(paused) == 5.0, "patiently"
 
 
 @pytest.mark.parametrize(
@@ -211,16 +239,24 @@ def test_it_is_not_tried_for_ever(aws: Aws, store: Store, archive: Archive, targ
     ],
 )
 def test_an_update_that_lambda_did_not_take_is_no_deployment(
-    aws: Aws, store: Store, archive: Archive, target: Target, after: dict[str, str], words: str
+    aws: Aws,
+    store: Store,
+    package: Package,
+    target: Target,
+    after: dict[str, str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(yo, "kept_settings", lambda *_: {})
     with Stubber(aws.functions) as lambda_:
         lambda_.add_response("get_function_configuration", LOOK)
-        key = f"yo-dawg/packages/api/{archive.hex_digest}.zip"
-        expected = {"FunctionName": "api", "S3Bucket": "bucket", "S3Key": key, "RevisionId": "r"}
+        expected = {
+            "FunctionName": "api", "S3Bucket": "bucket", "S3Key": f"yo-dawg/{package.key}", "RevisionId": "r",
+        }  # fmt: skip
         lambda_.add_response("update_function_code", {}, expected)
         lambda_.add_response("get_function_configuration", {**LOOK, **after})
         with pytest.raises(DeployError, match=words):
-            deploy(archive, target, store, aws)
+            put_code(package, target, store, aws)
 
 
 @pytest.mark.parametrize("busy", [{"State": "Pending"}, {"LastUpdateStatus": "InProgress"}])
@@ -233,13 +269,6 @@ def test_what_lambda_is_still_at_is_waited_for(aws: Aws, monkeypatch: pytest.Mon
         lambda_.add_response("get_function_configuration", {**LOOK, "RevisionId": "last"})
         assert wait_until_updated(aws, "api").revision == "last"
     assert len(slept) == 3
-
-
-def test_a_package_that_cannot_be_stored_is_not_deployed(
-    aws: Aws, store: Store, archive: Archive, target: Target
-) -> None:
-    with Stubber(aws.functions), pytest.raises(DeployError, match="Cannot write s3://gone/yo-dawg/.*NoSuchBucket"):
-        deploy(archive, target, dataclasses.replace(store, bucket="gone"), aws)
 
 
 # --- What AWS refuses, in words ---------------------------------------------------------------------

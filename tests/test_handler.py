@@ -12,6 +12,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -96,8 +98,8 @@ def test_a_refusal_costs_nothing(
 class Yard:
     """A builder with its AWS, its Git host, a toolchain, and the function that it builds."""
 
-    def __init__(self, aws: Aws, context: Context, git: GitServer, tmp: Path) -> None:
-        self.aws, self.context, self.git, self.tmp = aws, context, git, tmp
+    def __init__(self, account: EmbeddedAWS, aws: Aws, context: Context, git: GitServer, tmp: Path) -> None:
+        self.account, self.aws, self.context, self.git, self.tmp = account, aws, context, git, tmp
         self.left_alone: list[str] = []
         """What a build may leave in tmp: what was there before, and is not ours."""
 
@@ -115,10 +117,15 @@ class Yard:
         """Call the handler; whatever comes of it, nothing may be left."""
         before = processes_below(os.getpid())
         try:
-            return lambda_handler({**EVENT, **fields}, self.context)
+            return lambda_handler({**EVENT, **fields}, self.next_context())
         finally:
             assert os.listdir(self.tmp) == self.left_alone
             assert processes_below(os.getpid()) == before
+
+    def next_context(self) -> Context:
+        """Each invocation is a request of its own, in an environment of its own."""
+        self.context = dataclasses.replace(self.context, aws_request_id=str(uuid.uuid4()), log_stream_name="")
+        return self.context
 
     @property
     def code_sha256(self) -> str:
@@ -138,6 +145,12 @@ class Yard:
         (key,) = (key for key in self.keys("builds/api/") if key.endswith(".json"))
         record: dict[str, Any] = json.loads(self.read(key))
         return record
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What the one record says of how it ended."""
+        result: dict[str, Any] = self.record["result"]
+        return result
 
 
 @pytest.fixture
@@ -165,7 +178,7 @@ def yard(
         account.client("secretsmanager").create_secret(Name="git-token", SecretString=f"{TOKEN}\n")
         monkeypatch.setenv("YO_DAWG_BASE_URL", git.url)
         monkeypatch.setenv("YO_DAWG_TOKEN_SECRET", "git-token")
-        yield Yard(aws, context, git, tmp_path / "tmp")
+        yield Yard(account, aws, context, git, tmp_path / "tmp")
 
 
 def test_a_project_is_built_and_deployed(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,9 +221,10 @@ def test_a_project_is_built_and_deployed(yard: Yard, capsys: pytest.CaptureFixtu
     record = yard.record
     assert record.pop("request") == {
         "function": "api", "repo_name": "project", "ref": None, "subdirectory": None, "dry_run": False, "force": False,
+        "publish": False, "alias": None, "test_event": None,
     }  # fmt: skip
     assert record.pop("request_id") == yard.context.aws_request_id
-    assert {**record, "log": result["log"]} == result
+    assert record["result"] == result
 
 
 LIBRARY = {
@@ -260,7 +274,7 @@ def test_the_function_may_be_named_by_its_arn_and_the_project_lie_in_a_folder(ya
     arn = yard.context.invoked_function_arn.replace("yo-dawg", "api")
     result = yard.build(function=arn, subdirectory="apps/api", branch="main")
     assert (result["function"], result["package"]["files"]) == ("api", 1)
-    assert yard.record["function_arn"] == arn
+    assert yard.outcome["function_arn"] == arn
 
 
 def test_warnings_are_in_the_result_and_in_the_log(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,7 +323,7 @@ def test_a_failed_build_is_recorded_and_deploys_nothing(
     assert failed.value.__suppress_context__
     assert (yard.code_sha256, yard.keys("packages/")) == (before, [])
     expected = {"status": "failed", "errorType": error_type.__name__, "errorMessage": str(failed.value)}
-    assert {name: yard.record[name] for name in expected} == expected
+    assert {name: yard.outcome[name] for name in expected} == expected
     (log,) = (key for key in yard.keys("builds/api/") if key.endswith(".log"))
     assert yard.read(log).decode().endswith(f"{error_type.__name__}: {failed.value}\n")
 
@@ -373,7 +387,7 @@ def test_out_of_time_names_the_stage_and_leaves_nothing(yard: Yard) -> None:
     assert "install" in said.partition("are gone (")[2]
     assert "Nothing was deployed." in said
     assert yard.code_sha256 == before
-    assert yard.record["errorType"] == "DeadlineError"
+    assert yard.outcome["errorType"] == "DeadlineError"
 
 
 def test_out_of_time_while_deploying_does_not_say_that_nothing_was_deployed(
@@ -384,7 +398,7 @@ def test_out_of_time_while_deploying_does_not_say_that_nothing_was_deployed(
 
     monkeypatch.setattr(yo, "deploy", ring)
     yard.add_project({"app.py": HANDLER})
-    with pytest.raises(DeadlineError, match="may have been given the new code of api: build again") as ended:
+    with pytest.raises(DeadlineError, match=r"config\.ini .* api runs the code that it ran before\.$") as ended:
         yard.build()
     assert '"[7/7] deploy api"' in str(ended.value)
     assert "Nothing was deployed" not in str(ended.value)
@@ -398,7 +412,7 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(ConfigError, match="is full.*ephemeral_storage"):
         yard.build()
-    assert yard.record["errorType"] == "ConfigError"
+    assert yard.outcome["errorType"] == "ConfigError"
 
 
 def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +469,8 @@ def test_what_a_killed_invocation_left_is_ended_and_swept_out_first(
     yard.left_alone = [] if ours else ["elsewhere"]
     yard.build()
     assert [sorted(each) for each in killed] == ([["elsewhere", "yo-dawg"]] if ours else [])
-    with zipfile.ZipFile(io.BytesIO(yard.read(yard.keys("packages/")[0]))) as archive:
+    digest = base64.b64decode(yard.code_sha256).hex()
+    with zipfile.ZipFile(io.BytesIO(yard.read(f"yo-dawg/packages/api/{digest}.zip"))) as archive:
         assert archive.namelist() == ["app.py", "seen"]
         assert sorted(archive.read("seen").decode().split()) == sorted(["yo-dawg", *yard.left_alone])
 
@@ -468,3 +483,245 @@ def test_a_system_on_which_the_handler_stays_open_is_told_of(
     yard.add_project({"app.py": HANDLER})
     yard.build(dry_run=True)
     assert ("does not let the handler close itself" in capsys.readouterr().out) != protected
+
+
+# --- One build at a time, and requests that come again ------------------------------------------------------
+
+
+def another_invocation(yard: Yard, **fields: Any) -> yo.Ledger:
+    """Return the ledger that another invocation holds, which was asked for this build of api."""
+    store = yo.Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
+    builder = dataclasses.replace(Builder.from_context(yard.context), request_id="other-request", asked_by="somebody")
+    request = yo.parse_request({**EVENT, **fields})
+    assert isinstance(request, yo.BuildRequest)
+    ledger = yo.Ledger("api", yo.new_entry("api", request, builder), store)
+    assert ledger.take() is None
+    return ledger
+
+
+def end(ledger: yo.Ledger, yard: Yard, result: dict[str, Any], **news: Any) -> None:
+    """Let the other invocation end with this result."""
+    store = yo.Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
+    store.upload_json(f"{ledger.entry.record}.json", {"result": result})
+    ledger.release(status=result["status"], **news)
+
+
+def test_a_second_build_of_a_function_is_told_who_is_at_it(yard: Yard) -> None:
+    yard.add_project({"app.py": HANDLER})
+    other = another_invocation(yard, ref="v1")
+    with pytest.raises(yo.BuildInProgress) as refused:
+        yard.build()
+    said = str(refused.value)
+    assert said.startswith(
+        "api is being built by another invocation, other-request: build project v1, asked for by som"
+    )
+    assert yo.utc(other.entry.began) in said
+    assert yo.utc(other.entry.until) in said
+    assert (yard.git.requests, yard.keys("builds/")) == ([], [])
+    other.release()
+    assert yard.build()["status"] == "deployed"
+
+
+def test_a_rehearsal_disturbs_nobody(yard: Yard) -> None:
+    yard.add_project({"app.py": HANDLER})
+    another_invocation(yard, ref="v1")
+    assert yard.build(dry_run=True)["status"] == "built"
+
+
+def test_who_asks_again_while_it_is_built_gets_that_answer(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = yard.add_project({"app.py": HANDLER})
+    other = another_invocation(yard)
+    answer = {"status": "deployed", "commit": commit, "log": "s3://other", "warnings": []}
+
+    def sleep(_: float) -> None:
+        end(other, yard, answer, commit=commit, code_sha256=yard.code_sha256)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    before = yard.code_sha256
+    assert yard.build() == answer
+    assert (yard.code_sha256, yard.keys("packages/")) == (before, [])
+    assert [key for key in yard.keys("builds/") if "other-request" not in key] == []
+
+
+def test_who_asks_again_while_it_is_built_gets_its_error(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = yard.add_project({"app.py": HANDLER})
+    other = another_invocation(yard)
+    failed = {"status": "failed", "errorType": "BuildScriptError", "errorMessage": "make_dist.sh failed."}
+    monkeypatch.setattr(time, "sleep", lambda _: end(other, yard, failed, commit=commit))
+    with pytest.raises(BuildScriptError, match=r"^make_dist\.sh failed\.$"):
+        yard.build()
+    assert yard.keys("packages/") == []
+
+
+def test_what_was_pushed_in_the_meantime_is_built(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = yard.add_project({"app.py": HANDLER})
+    other = another_invocation(yard)
+    answer = {"status": "deployed", "commit": "0" * 40, "log": "s3://other", "warnings": []}
+    monkeypatch.setattr(
+        time, "sleep", lambda _: end(other, yard, answer, commit="0" * 40, code_sha256=yard.code_sha256)
+    )
+    result = yard.build()
+    assert (result["status"], result["commit"], result["code_sha256"]) == ("deployed", commit, yard.code_sha256)
+
+
+def test_who_asks_again_just_after_it_was_built_is_not_built_again(
+    yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yard.add_project({"app.py": HANDLER})
+    first = yard.build()
+    capsys.readouterr()
+    again = yard.build()
+    assert {**again, "seconds": 0} == {**first, "seconds": 0, "status": "unchanged"}
+    assert "[3/7]" not in capsys.readouterr().out
+    assert len(yard.keys("builds/")) == 2, "one record and one log"
+
+
+@pytest.mark.parametrize("change", ["pushed", "deployed by hand", "forced", "a minute later", "another payload"])
+def test_who_means_another_build_gets_one(
+    yard: Yard, change: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.add_project({"app.py": HANDLER})
+    yard.build()
+    capsys.readouterr()
+    fields: dict[str, Any] = {}
+    if change == "pushed":
+        yard.add_project({"app.py": f"{HANDLER}# new\n"})
+    elif change == "deployed by hand":
+        yard.aws.functions.update_function_code(FunctionName="api", ZipFile=small_zip())
+    elif change == "forced":
+        fields = {"force": True}
+    elif change == "a minute later":
+        monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    else:
+        fields = {"ref": "main"}
+    yard.build(**fields)
+    assert "[3/7]" in capsys.readouterr().out
+    assert len(yard.keys("builds/")) == 4
+
+
+def test_an_error_is_not_repeated_to_who_asks_again_after_it(yard: Yard) -> None:
+    """He may have mended what was wrong with the world."""
+    yard.add_project({"app.py": HANDLER, "make_dist.sh": "exit 1\n"})
+    for _ in range(2):
+        with pytest.raises(BuildScriptError):
+            yard.build()
+    assert len(yard.keys("builds/")) == 4, "it was tried twice"
+
+
+def test_after_an_error_that_nobody_foresaw_the_next_build_can_begin(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(yo, "write_zip", broken)
+    yard.add_project({"app.py": HANDLER})
+    with pytest.raises(OSError, match="Input/output error"):
+        yard.build()
+    page, _ = another_invocation(yard, ref="v1").read()
+    assert [(each.status, each.error) for each in page.history] == [("failed", "OSError: [Errno 5] Input/output error")]
+
+
+def test_several_functions_are_deployed_from_one_build(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    yard.add_project({"app.py": HANDLER})
+    answer = yard.aws.functions.get_function_configuration(FunctionName="api")
+    for name in ("other-a", "other-b"):
+        yard.aws.functions.create_function(
+            FunctionName=name, Role=answer["Role"], Handler="app.handler", Runtime=answer["Runtime"],
+            Architectures=answer["Architectures"], Code={"ZipFile": small_zip()},
+        )  # fmt: skip
+    result = yard.build(function=["other-b", "api", "other-a"], publish=True)
+    assert (result["status"], result["function"]) == ("deployed", ["other-b", "api", "other-a"])
+    assert "function_arn" not in result
+    for name, outcome in result["functions"].items():
+        found = yard.aws.functions.get_function_configuration(FunctionName=name)
+        assert found["CodeSha256"] == result["code_sha256"]
+        assert outcome == {
+            "status": "deployed", "function_arn": found["FunctionArn"], "version": "1", "alias": None,
+        }  # fmt: skip
+    assert capsys.readouterr().out.count("[2/7] clone") == 2, "begun and ended once"
+    again = yard.build(function=["api", "other-a"], force=False)
+    assert (again["status"], {each["status"] for each in again["functions"].values()}) == ("unchanged", {"unchanged"})
+
+
+def test_a_handler_that_one_of_several_functions_lacks_is_found_before_any_is_updated(yard: Yard) -> None:
+    yard.add_project({"app.py": HANDLER})
+    answer = yard.aws.functions.get_function_configuration(FunctionName="api")
+    yard.aws.functions.create_function(
+        FunctionName="other-a", Role=answer["Role"], Handler="main.run", Runtime=answer["Runtime"],
+        Architectures=answer["Architectures"], Code={"ZipFile": small_zip()},
+    )  # fmt: skip
+    before = yard.code_sha256
+    with pytest.raises(PackageError, match=r"main\.run"):
+        yard.build(function=["api", "other-a"])
+    assert yard.code_sha256 == before
+
+
+def test_a_rollback_is_an_action_like_any(yard: Yard) -> None:
+    commit = yard.add_project({"app.py": HANDLER})
+    first = yard.build()
+    yard.add_project({"app.py": f"{HANDLER}# new\n"})
+    yard.build()
+    requests = len(yard.git.requests)
+    event = {"action": "rollback", "function": "api"}
+    result = lambda_handler(event, yard.next_context())
+    assert (result["status"], result["commit"], result["code_sha256"]) == ("deployed", commit, first["code_sha256"])
+    assert result["log"].startswith("s3://bucket/yo-dawg/builds/api/")
+    assert yard.code_sha256 == first["code_sha256"]
+    assert len(yard.git.requests) == requests
+
+
+# --- doctor -----------------------------------------------------------------------------------------------
+
+
+def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
+    """Ask doctor; return the status and, by name, whether each finding is good and what it says."""
+    answer = lambda_handler({"action": "doctor"}, yard.next_context())
+    return answer["status"], {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(yard: Yard) -> None:
+    before = (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
+    status, findings = doctor(yard)
+    assert (status, [name for name, (ok, _) in findings.items() if not ok]) == ("well", [])
+    assert set(findings) == {
+        "interpreter", "programs", "disk", "time", "bucket", "toolchain", "git token", "git host", "function",
+    }  # fmt: skip
+    assert before == (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
+
+
+def test_doctor_never_shows_the_token(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    assert TOKEN not in json.dumps(doctor(yard)) + capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        pytest.param("toolchain", no_toolchain, "./deploy.sh bootstrap", id="no toolchain"),
+        pytest.param("function", no_function, "There is no function api", id="no function"),
+    ],
+)
+def test_doctor_says_what_is_wrong_and_what_to_do(
+    yard: Yard, name: str, spoil: Callable[[Yard], None], words: str
+) -> None:
+    spoil(yard)
+    status, findings = doctor(yard)
+    assert (status, findings[name][0]) == ("ill", False)
+    assert words in findings[name][1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "words"),
+    [
+        pytest.param("TOKEN_SECRET", "none", "git token", "ResourceNotFoundException", id="no secret"),
+        pytest.param("BASE_URL", "http://127.0.0.1:1", "git host", "Has this function a way out", id="no network"),
+        pytest.param("DEPLOYMENT_BUCKET", "no-such-bucket", "bucket", "NoSuchBucket", id="no bucket"),
+    ],
+)
+def test_doctor_sees_what_the_settings_name(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, words: str
+) -> None:
+    monkeypatch.setenv(f"YO_DAWG_{variable}", value)
+    status, findings = doctor(yard)
+    assert (status, findings[name][0]) == ("ill", False)
+    assert words in findings[name][1]

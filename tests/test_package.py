@@ -10,7 +10,8 @@ from lambda_function import MAX_UNZIPPED_BYTES, PackageError, Target, check_hand
 
 
 def target(handler: str, *, has_layers: bool = False) -> Target:
-    return Target("f", "arn", handler, "", None, has_layers, busy=False, failure=None)
+    layers = [{"Arn": "layer"}] if has_layers else []
+    return Target.from_configuration({"FunctionName": "f", "FunctionArn": "arn", "Handler": handler, "Layers": layers})
 
 
 def lay_out(staging: Path, files: dict[str, str]) -> Path:

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from lambda_function import (
     BootstrapRequest,
     BuildRequest,
+    DoctorRequest,
     RequestError,
+    RollbackRequest,
+    function_name,
     parse_request,
     ref_fault,
     repo_name_fault,
@@ -20,6 +23,7 @@ from lambda_function import (
 )
 
 BUILD = {"action": "build", "function": "project", "repo_name": "project"}
+ROLLBACK = {"action": "rollback", "function": "project"}
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:project"
 
 
@@ -40,6 +44,24 @@ ARN = "arn:aws:lambda:eu-west-1:123456789012:function:project"
             BuildRequest("project", "project", "feature/x", "apps/api", dry_run=True, force=True),
             id="everything",
         ),
+        pytest.param(
+            {**BUILD, "publish": True, "alias": "live", "test_event": {"a": [1]}},
+            BuildRequest("project", "project", publish=True, alias="live", test_event={"a": [1]}),
+            id="publish, alias and test event",
+        ),
+        pytest.param({**BUILD, "test_event": 0}, BuildRequest("project", "project", test_event=0), id="any test event"),
+        pytest.param({**BUILD, "function": ["a", "b"]}, BuildRequest(["a", "b"], "project"), id="several functions"),
+        pytest.param(ROLLBACK, RollbackRequest("project"), id="rollback"),
+        pytest.param(
+            {**ROLLBACK, "to": "12", "alias": "live", "test_event": {}},
+            RollbackRequest("project", "12", "live", {}),
+            id="rollback to a version",
+        ),
+        *(
+            pytest.param({**ROLLBACK, "to": to}, RollbackRequest("project", to), id=f"rollback to {to[:9]}")
+            for to in ("abcdef0", "a" * 40, "b" * 64, "A" * 43 + "=")
+        ),
+        pytest.param({"action": "doctor"}, DoctorRequest(), id="doctor"),
     ],
 )
 def test_a_good_event_is_understood(event: dict[str, Any], request_: object) -> None:
@@ -47,7 +69,7 @@ def test_a_good_event_is_understood(event: dict[str, Any], request_: object) -> 
 
 
 def test_a_functions_name_is_the_end_of_its_arn() -> None:
-    assert BuildRequest(ARN, "project").function_name == "project"
+    assert function_name(ARN) == function_name("project") == "project"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +86,20 @@ def test_a_functions_name_is_the_end_of_its_arn() -> None:
         ),
         pytest.param({**BUILD, "reff": "x"}, ["'reff'", 'did you mean "ref"'], id="misspelt field"),
         pytest.param({**BUILD, "reff": None}, ["'reff'"], id="misspelt field that is null"),
-        pytest.param({**BUILD, "alias": "live"}, ['"alias" is not served by this version'], id="not yet"),
+        pytest.param({**BUILD, "alias": "12"}, ["\"alias\" '12' cannot be the name of an alias"], id="alias"),
+        pytest.param({**BUILD, "alias": "a b"}, ["name of an alias"], id="alias with a space"),
+        pytest.param({**BUILD, "publish": "yes"}, ['"publish" must be true or false'], id="publish"),
+        pytest.param({**BUILD, "function": []}, ["at least one and at most 50, not 0"], id="no functions"),
+        pytest.param({**BUILD, "function": ["f"] * 51}, ["at most 50, not 51"], id="too many functions"),
+        pytest.param({**BUILD, "function": ["a", 7]}, ['"function" must be a string, not a number'], id="not a name"),
+        pytest.param({**BUILD, "function": ["project", ARN]}, ["names 'project' twice"], id="a function twice"),
+        pytest.param({**BUILD, "repo_name": ["a", "b"]}, ['"repo_name" must be a string, not a list'], id="a list"),
+        pytest.param(ROLLBACK | {"function": ["a"]}, ['"function" must be a string'], id="rollback of several"),
+        pytest.param(ROLLBACK | {"to": "v1"}, ["\"to\" 'v1' is not a version, a commit"], id="to"),
+        pytest.param(ROLLBACK | {"to": "abc123"}, ["at least 7 hexadecimal digits"], id="too short a commit"),
+        pytest.param(ROLLBACK | {"ref": "main"}, ["unknown field 'ref'"], id="a field of build"),
+        pytest.param({"action": "rollback"}, ['"function" is missing'], id="rollback of nothing"),
+        pytest.param({"action": "doctor", "force": True}, ["unknown field 'force'"], id="doctor takes nothing"),
         pytest.param({"action": "bootstrap", "ref": "x"}, ["unknown field 'ref'"], id="a field of the other action"),
         pytest.param({**BUILD, "ref": 7}, ['"ref" must be a string, not a number'], id="wrong type"),
         pytest.param({**BUILD, "force": "yes"}, ['"force" must be true or false, not a string'], id="not a boolean"),
@@ -128,10 +163,29 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
 )
-FIELDS = st.sampled_from(["function", "repo_name", "ref", "branch", "subdirectory", "dry_run", "force", "alias", "x"])
+FIELDS = st.sampled_from(
+    [
+        "function",
+        "repo_name",
+        "ref",
+        "branch",
+        "subdirectory",
+        "dry_run",
+        "force",
+        "alias",
+        "publish",
+        "test_event",
+        "to",
+    ]
+)
+EVENTS = st.builds(
+    lambda action, fields: {"action": action, **fields},
+    st.sampled_from(["build", "rollback"]),
+    st.dictionaries(FIELDS, JSON | st.just("project")),
+)
 
 
-@given(JSON | st.dictionaries(FIELDS, JSON | st.just("project")).map(lambda fields: {"action": "build", **fields}))
+@given(JSON | EVENTS)
 def test_whatever_is_sent_is_understood_or_refused(event: object) -> None:
     with contextlib.suppress(RequestError):
-        assert isinstance(parse_request(event), BuildRequest)
+        assert isinstance(parse_request(event), BuildRequest | RollbackRequest)

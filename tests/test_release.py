@@ -1,0 +1,662 @@
+"""Deploying without fear: preflight, test event, way back, version, alias, rollback, and what is kept for it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+import lambda_function as yo
+from lambda_function import (
+    Aws,
+    Builder,
+    BuildRequest,
+    DeployError,
+    Deployment,
+    Entry,
+    Job,
+    Log,
+    OutOfTime,
+    Package,
+    PackageError,
+    RollbackRequest,
+    Settings,
+    Shell,
+    Store,
+    Target,
+    Workspace,
+    deploy,
+    deploy_all,
+    preflight,
+    rollback,
+    take_ledgers,
+    what_runs,
+    write_zip,
+)
+from local.aws import EmbeddedAWS
+from local.rest_json import Response
+from tests.conftest import Context
+from tests.embedded import small_zip
+from tests.test_deploy import TRUST
+
+GOOD = "def handler(event, context):\n    return event\n"
+BAD = "def handler(event, context):\n    print('it was', event)\n    raise ValueError('no such thing')\n"
+
+
+class Stage:
+    """A function "api", the builder that may update it, and packages to deploy."""
+
+    def __init__(self, account: EmbeddedAWS, job: Job, tmp: Path) -> None:
+        self.account, self.job, self.tmp = account, job, tmp
+        self.functions = account.client("lambda")
+        self.role = account.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+        self.counter = 0
+        self.create("api")
+
+    def create(self, name: str, code: bytes | None = None, **options: Any) -> None:
+        settings = {"Runtime": self.job.builder.runtime, "Architectures": [self.job.builder.architecture]}
+        self.functions.create_function(
+            FunctionName=name, Role=self.role, Handler="app.handler",
+            Code={"ZipFile": code or small_zip({"app.py": GOOD})}, **{**settings, **options},
+        )  # fmt: skip
+
+    def store(self, text: str = GOOD, function: str = "api", commit: str | None = None) -> Package:
+        """Store a package that differs from all others; return it."""
+        self.counter += 1
+        tree = self.tmp / f"tree{self.counter}"
+        tree.mkdir()
+        (tree / "app.py").write_text(f"{text}# {self.counter}\n")
+        archive = write_zip(tree, self.tmp / "made.zip")
+        package = Package.of(function, archive.sha256, commit or f"{self.counter:040x}")
+        self.job.store.upload_archive(package.key, archive)
+        return package
+
+    def begin(self, name: str = "api", **fields: Any) -> tuple[BuildRequest, Target]:
+        """Ask for a build, as far as the deployment."""
+        request = BuildRequest(name, "project", **fields)
+        return request, preflight(name, request, self.job.builder, self.job.aws)
+
+    def deploy(self, package: Package, **fields: Any) -> Deployment:
+        request, target = self.begin(**fields)
+        return deploy(package, target, request, self.job)
+
+    def record(self, package: Package, **fields: Any) -> Deployment:
+        """Deploy within the ledger, as an action does."""
+        request, target = self.begin(**fields)
+        job = self.another_job()
+        take_ledgers(["api"], request, job)
+        (deployment,) = deploy_all([package], [target], request, job)
+        yo.close_books(request, {"status": deployment.status}, job, Context(job.builder.arn))
+        return deployment
+
+    def rollback(self, to: str | None = None, **fields: Any) -> dict[str, Any]:
+        request, job = RollbackRequest("api", to, **fields), self.another_job()
+        result = rollback(request, job)
+        yo.close_books(request, result, job, Context(job.builder.arn))
+        return result
+
+    def another_job(self) -> Job:
+        """Return the job of another invocation."""
+        self.counter += 1
+        builder = dataclasses.replace(self.job.builder, request_id=f"request-{self.counter}")
+        return dataclasses.replace(self.job, builder=builder, ledgers=[])
+
+    @property
+    def runs(self) -> str:
+        """The digest of the code that the function runs."""
+        return str(self.functions.get_function_configuration(FunctionName="api")["CodeSha256"])
+
+    def alias(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.functions.get_alias(FunctionName="api", Name=name)
+        return found
+
+    def versions(self) -> list[str]:
+        found = self.functions.list_versions_by_function(FunctionName="api")["Versions"]
+        return [each["Version"] for each in found if each["Version"] != "$LATEST"]
+
+
+@pytest.fixture
+def stage(
+    account: EmbeddedAWS, aws: Aws, context: Context, space: Workspace, shell: Shell, tmp_path: Path
+) -> Iterator[Stage]:
+    settings = Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
+    builder = Builder.from_context(context)
+    store = Store(aws.s3, "bucket", "yo-dawg", account.account)
+    with contextlib.closing(Log((), space.root)) as log:
+        yield Stage(account, Job(settings, builder, space, log, shell, aws, store), tmp_path)
+
+
+# --- Preflight ----------------------------------------------------------------------------------------------
+
+
+def test_a_function_that_takes_signed_code_only_is_refused_before_the_work(stage: Stage) -> None:
+    stage.account.api.functions["api"].signed_only = True
+    with pytest.raises(DeployError, match="signed code only.*UntrustedArtifactOnDeployment"):
+        stage.begin()
+
+
+def test_a_function_that_is_broken_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = stage.functions.get_function_configuration(FunctionName="api")
+    broken = {**answer, "State": "Failed", "StateReason": "its key is gone"}
+    monkeypatch.setattr(yo, "describe_function", lambda *_: broken)
+    with pytest.raises(DeployError, match=r"api is Failed \(its key is gone\): mend it first"):
+        stage.begin()
+
+
+def test_what_another_builder_could_do_is_said_with_its_name(stage: Stage) -> None:
+    stage.create("old", Runtime="python3.12")
+    with pytest.raises(DeployError, match=r"old runs on python3\.12.*deploy a second yo-dawg"):
+        stage.begin("old")
+    stage.create("yo-dawg-312", Tags={"yo-dawg:platform": f"python3.12-{stage.job.builder.architecture}"})
+    stage.create("yo-dawg-313", Tags={"yo-dawg:platform": f"python3.13-{stage.job.builder.architecture}"})
+    with pytest.raises(DeployError, match=r"Ask the builder yo-dawg-312 instead\."):
+        stage.begin("old")
+
+
+def test_a_missing_permission_is_found_before_the_work(stage: Stage) -> None:
+    with Stubber(stage.job.aws.functions) as lambda_:
+        answer: dict[str, Any] = {"FunctionName": "api", "FunctionArn": "arn", "State": "Active"}
+        answer |= {"Runtime": stage.job.builder.runtime, "Architectures": [stage.job.builder.architecture]}
+        lambda_.add_response("get_function_configuration", answer)
+        lambda_.add_response("get_function_configuration", answer)
+        lambda_.add_client_error("update_function_code", "AccessDeniedException", "not authorized")
+        with pytest.raises(DeployError, match="Cannot update the function api: .*role lacks the permission"):
+            stage.begin()
+
+
+def test_the_preflight_changes_nothing_and_runs_nothing(stage: Stage) -> None:
+    before = stage.functions.get_function_configuration(FunctionName="api")
+    _, target = stage.begin(test_event={}, alias="live")
+    after = stage.functions.get_function_configuration(FunctionName="api")
+    assert before["RevisionId"] == after["RevisionId"] == target.revision
+    assert target.alias is None
+    assert stage.account.environments("api") == []
+
+
+# --- Update: what is kept -----------------------------------------------------------------------------------
+
+
+def test_the_code_that_ran_before_is_kept_in_the_store(stage: Stage) -> None:
+    before = Package.of("api", stage.runs)
+    assert not stage.job.store.holds(before.key, before.hex_digest)
+    stage.deploy(stage.store())
+    assert stage.job.store.holds(before.key, before.hex_digest)
+
+
+def test_code_that_cannot_be_kept_is_a_warning_but_with_a_test_event_an_error(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("the network is down")
+
+    monkeypatch.setattr(yo, "fetch_code", refuse)
+    before, package = stage.runs, stage.store()
+    with pytest.raises(DeployError, match="A test event wants a way back.*the network is down"):
+        stage.deploy(package, test_event={})
+    assert stage.runs == before
+    (warning,) = stage.deploy(package).warnings
+    assert "cannot be put back" in warning
+    assert stage.runs == package.code_sha256
+
+
+def test_another_package_than_lambda_claims_is_not_kept(stage: Stage) -> None:
+    other = stage.functions.get_function_configuration(FunctionName="api")
+    stage.create("other", small_zip({"app.py": "other = 1\n"}))
+    claimed = Package.of("api", other["CodeSha256"])
+    with pytest.raises(DeployError, match="handed out another package"):
+        yo.fetch_code(claimed, "other", stage.job)
+    assert not stage.job.store.holds(claimed.key, claimed.hex_digest)
+
+
+def test_the_key_that_encrypts_the_code_stays(stage: Stage) -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/0123"
+    stage.functions.update_function_code(FunctionName="api", ZipFile=small_zip({"app.py": GOOD}), SourceKMSKeyArn=key)
+    stage.deploy(stage.store())
+    assert stage.functions.get_function(FunctionName="api")["Code"]["SourceKMSKeyArn"] == key
+
+
+def test_a_function_that_runs_its_code_from_s3_goes_on_to(stage: Stage) -> None:
+    s3 = stage.job.aws.s3
+    with pytest.raises(DeployError, match="wants a bucket that keeps versions: turn versioning on for bucket"):
+        stage.job.store.object_version(stage.store().key)
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket="bucket", Key="own.zip", Body=small_zip({"app.py": GOOD}))["VersionId"]
+    place = {"S3Bucket": "bucket", "S3Key": "own.zip", "S3ObjectVersion": version}
+    stage.functions.update_function_code(FunctionName="api", S3ObjectStorageMode="REFERENCE", **place)
+    package = stage.store()
+    stage.deploy(package)
+    found = stage.functions.get_function(FunctionName="api")["Code"]["ResolvedS3Object"]
+    assert found["S3Key"] == f"yo-dawg/{package.key}"
+    assert found["S3ObjectVersion"] == stage.job.store.object_version(package.key)
+
+
+def test_a_lost_answer_is_no_failure(stage: Stage) -> None:
+    """Lambda took the update, but the client only hears of a conflict, when it asks again."""
+    lost: list[str] = []
+
+    def lose_the_first_update(service: str, request: str) -> Any:
+        if service == "lambda" and request.startswith("PUT") and request.endswith("/code") and len(lost) < 2:
+            lost.append(request)
+            return "lost" if len(lost) == 2 else None  # the first one is the preflight's
+        return None
+
+    package = stage.store()
+    stage.account.fault = lose_the_first_update
+    assert stage.deploy(package).status == "deployed"
+    assert len(lost) == 2
+    assert stage.runs == package.code_sha256
+
+
+def test_what_runs_already_is_not_updated_again_unless_forced(stage: Stage) -> None:
+    package = stage.store()
+    stage.deploy(package)
+    revision = stage.functions.get_function_configuration(FunctionName="api")["RevisionId"]
+    assert stage.deploy(package).status == "unchanged"
+    assert stage.functions.get_function_configuration(FunctionName="api")["RevisionId"] == revision
+    assert stage.deploy(package, force=True).status == "deployed"
+    assert stage.functions.get_function_configuration(FunctionName="api")["RevisionId"] != revision
+
+
+def test_the_function_says_where_its_code_comes_from(stage: Stage) -> None:
+    package = stage.store()
+    arn = stage.functions.get_function_configuration(FunctionName="api")["FunctionArn"]
+    stage.functions.tag_resource(Resource=arn, Tags={"team": "a"})
+    stage.deploy(package)
+    tags = stage.functions.list_tags(Resource=arn)["Tags"]
+    assert tags == {"team": "a", "yo-dawg:commit": package.commit, "yo-dawg:build": stage.job.builder.request_id}
+
+
+def test_a_role_that_may_not_tag_does_no_harm(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    def forbid(service: str, request: str) -> Any:
+        if "/tags/" not in request:
+            return None
+        body = b'{"Message": "not authorized"}'
+        return Response(403, body, {"x-amzn-ErrorType": "AccessDeniedException"})
+
+    stage.account.fault = forbid
+    assert stage.deploy(stage.store()).warnings == ()
+    assert "not tagged: Cannot tag api: AWS answered AccessDenied" in capsys.readouterr().out
+
+
+# --- The test event -----------------------------------------------------------------------------------------
+
+
+def test_new_code_that_passes_its_test_event_stays(stage: Stage) -> None:
+    package = stage.store()
+    assert stage.deploy(package, test_event={"n": 1}).status == "deployed"
+    assert stage.runs == package.code_sha256
+    assert len(stage.account.environments("api")) == 1, "it ran"
+
+
+def test_new_code_that_fails_its_test_event_is_taken_back(stage: Stage) -> None:
+    stage.deploy(stage.store(), alias="live")
+    before, alias = stage.runs, stage.alias("live")
+    with pytest.raises(PackageError) as failed:
+        stage.deploy(stage.store(BAD), test_event={"n": 1}, alias="live")
+    said = str(failed.value)
+    assert said.startswith("The new code of api failed its test event: ValueError: no such thing\n")
+    assert "it was {'n': 1}" in said, "what it printed helps"
+    assert stage.runs == before
+    assert stage.alias("live")["RevisionId"] == alias["RevisionId"]
+    assert stage.versions() == ["1"]
+
+
+def test_code_that_was_there_before_is_not_taken_back(stage: Stage) -> None:
+    bad = stage.store(BAD)
+    stage.deploy(bad)
+    with pytest.raises(PackageError, match="failed its test event"):
+        stage.deploy(bad, test_event={})
+    assert stage.runs == bad.code_sha256
+
+
+def test_a_function_that_cannot_be_invoked_fails_its_test(stage: Stage) -> None:
+    stage.functions.put_function_concurrency(FunctionName="api", ReservedConcurrentExecutions=0)
+    before = stage.runs
+    with pytest.raises(PackageError, match="could not be invoked: .*Rate Exceeded"):
+        stage.deploy(stage.store(), test_event={})
+    assert stage.runs == before
+
+
+def test_a_test_is_given_no_more_time_than_leaves_enough_to_undo(stage: Stage) -> None:
+    package = stage.store("import time\ndef handler(event, context):\n    time.sleep(30)\n")
+    until = time.time() + yo.SECONDS_TO_REPORT + yo.SECONDS_TO_UNDO + 1
+    builder = dataclasses.replace(stage.job.builder, until=until)
+    stage.job = dataclasses.replace(stage.job, builder=builder)
+    stage.functions.update_function_configuration(FunctionName="api", Timeout=20)
+    before = stage.runs
+    with pytest.raises(PackageError, match="gave no answer within 1 s"):
+        stage.deploy(package, test_event={})
+    assert stage.runs == before
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_when_time_is_over_what_was_not_tested_is_taken_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    waited: list[str] = []
+
+    def out_of_time(aws: Aws, name: str, version: str | None = None) -> Target:
+        waited.append(name)
+        if len(waited) == 2:  # the first look is before the update
+            raise OutOfTime
+        return real(aws, name, version)
+
+    package, before = stage.store(), stage.runs
+    request, target = stage.begin(test_event={} if asked else None)
+    real = yo.wait_until_updated
+    monkeypatch.setattr(yo, "wait_until_updated", out_of_time)
+    with pytest.raises(OutOfTime):
+        deploy(package, target, request, stage.job)
+    assert stage.runs == (before if asked else package.code_sha256)
+
+
+def test_old_code_that_cannot_be_put_back_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, calls = yo.put_code, []
+
+    def once(*arguments: Any) -> Target:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise DeployError("Cannot update the function api: AWS answered AccessDenied.")
+        return put(*arguments)
+
+    monkeypatch.setattr(yo, "put_code", once)
+    with pytest.raises(PackageError, match="(?s)failed its test.*The old code could not be put back: .*AccessDenied"):
+        stage.deploy(stage.store(BAD), test_event={})
+
+
+def test_a_test_event_is_sent_as_it_was_given_and_is_not_recorded(stage: Stage) -> None:
+    package = stage.store("def handler(event, context):\n    assert event == 'canary-event', event\n")
+    stage.deploy(package, test_event="canary-event")
+    stage.record(stage.store(), test_event="canary-event")
+    listing = stage.job.aws.s3.list_objects_v2(Bucket="bucket", Prefix="yo-dawg/builds/")["Contents"]
+    records = [stage.job.aws.s3.get_object(Bucket="bucket", Key=each["Key"])["Body"].read() for each in listing]
+    assert records
+    assert [each for each in records if b"canary-event" in each] == []
+
+
+# --- Versions and aliases -------------------------------------------------------------------------------------
+
+
+def test_a_version_is_published_when_something_changed(stage: Stage) -> None:
+    package = stage.store()
+    assert stage.deploy(package, publish=True).version == "1"
+    assert stage.deploy(package, publish=True).version == "1", "nothing changed"
+    assert stage.deploy(stage.store(), publish=True).version == "2"
+    assert stage.deploy(stage.store()).version == "$LATEST"
+    found = stage.functions.get_function_configuration(FunctionName="api", Qualifier="1")
+    assert (found["CodeSha256"], found["Description"]) == (package.code_sha256, f"yo-dawg: {package.commit}")
+
+
+def test_a_version_that_lambda_takes_its_time_for_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, target = stage.begin(publish=True)
+    package = stage.store()
+    running = yo.put_code(package, target, stage.job.store, stage.job.aws)
+    stage.account.update_seconds = 3600
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        stage.account.finish_updates()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert yo.publish(running, package, stage.job.aws) == "1"
+    assert slept
+
+
+def test_an_alias_is_made_and_then_moved(stage: Stage) -> None:
+    first = stage.deploy(stage.store(), alias="live")
+    assert (first.version, first.alias, stage.alias("live")["FunctionVersion"]) == ("1", "live", "1")
+    second = stage.deploy(stage.store(), alias="live")
+    assert (second.version, stage.alias("live")["FunctionVersion"]) == ("2", "2")
+
+
+def test_an_alias_that_lags_behind_is_a_change(stage: Stage) -> None:
+    package = stage.store()
+    stage.deploy(package, publish=True)
+    assert stage.deploy(package, alias="live").status == "deployed"
+    assert stage.deploy(package, alias="live").status == "unchanged"
+
+
+def test_an_alias_that_shares_its_traffic_is_left_alone(stage: Stage) -> None:
+    stage.deploy(stage.store(), alias="live")
+    stage.deploy(stage.store(), publish=True)
+    weights = {"AdditionalVersionWeights": {"2": 0.1}}
+    stage.functions.update_alias(FunctionName="api", Name="live", RoutingConfig=weights)
+    deployment = stage.deploy(stage.store(), alias="live")
+    assert (deployment.status, deployment.version, deployment.alias) == ("deployed", "3", None)
+    (warning,) = deployment.warnings
+    assert "the alias live shares its traffic between two versions, so it was left at version 1" in warning
+    assert (stage.alias("live")["FunctionVersion"], stage.alias("live")["RoutingConfig"]) == ("1", weights)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_alias_that_somebody_else_has_moved_in_the_meantime_is_left_alone(stage: Stage, there: bool) -> None:
+    stage.deploy(stage.store(), publish=True)
+    if there:
+        stage.functions.create_alias(FunctionName="api", Name="live", FunctionVersion="$LATEST")
+    request, target = stage.begin(alias="live")
+    move = stage.functions.update_alias if there else stage.functions.create_alias
+    move(FunctionName="api", Name="live", FunctionVersion="1")
+    with pytest.raises(DeployError, match="Somebody else has changed the alias live of api.*Version 2 is published"):
+        deploy(stage.store(), target, request, stage.job)
+    assert stage.alias("live")["FunctionVersion"] == "1"
+
+
+def test_an_alias_whose_move_was_answered_by_nobody_is_moved(stage: Stage) -> None:
+    stage.deploy(stage.store(), alias="live")
+    lost: list[str] = []
+
+    def lose(service: str, request: str) -> Any:
+        if "/aliases/live" in request and request.startswith("PUT") and not lost:
+            lost.append(request)
+            return "lost"
+        return None
+
+    stage.account.fault = lose
+    assert stage.deploy(stage.store(), alias="live").alias == "live"
+    assert (len(lost), stage.alias("live")["FunctionVersion"]) == (1, "2")
+
+
+# --- Rollback -------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_goes_back_one_by_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)  # the same request is meant again
+    found = stage.runs
+    packages = [stage.store() for _ in range(3)]
+    for package in packages:
+        stage.record(package)
+    for package in (packages[1], packages[0]):
+        result = stage.rollback()
+        assert (result["status"], result["commit"], result["code_sha256"]) == (
+            "deployed", package.commit, package.code_sha256,
+        )  # fmt: skip
+        assert stage.runs == package.code_sha256
+    assert stage.rollback()["commit"] is None, "what ran before the first build, and was kept"
+    assert stage.runs == found
+    with pytest.raises(DeployError, match="Nothing is known of what api ran before"):
+        stage.rollback()
+
+
+def test_what_was_rolled_back_from_is_not_rolled_back_to(stage: Stage) -> None:
+    first, bad, third = (stage.store() for _ in range(3))
+    for package in (first, bad):
+        stage.record(package)
+    stage.rollback()
+    stage.record(third)
+    assert stage.rollback(None, alias="live")["code_sha256"] == first.code_sha256
+
+
+def test_a_rollback_that_a_client_asks_for_twice_goes_back_once(stage: Stage) -> None:
+    first, second, third = (stage.store() for _ in range(3))
+    for package in (first, second, third):
+        stage.record(package)
+    assert stage.rollback()["status"] == "deployed"
+    again = stage.rollback()
+    assert (again["status"], again["commit"]) == ("unchanged", second.commit)
+    assert "ask in a minute" in again["warnings"][0]
+    assert stage.runs == second.code_sha256
+
+
+@pytest.mark.parametrize("kind", ["commit", "short commit", "digest", "hex digest", "short digest", "version"])
+def test_a_rollback_can_name_what_it_wants(stage: Stage, kind: str) -> None:
+    wanted = stage.store(commit="ab" * 20)
+    stage.record(wanted, publish=True)
+    for _ in range(2):
+        stage.record(stage.store(), publish=True)
+    to = {
+        "commit": "ab" * 20, "short commit": "abababa", "digest": wanted.code_sha256, "version": "1",
+        "hex digest": wanted.hex_digest, "short digest": wanted.hex_digest[:10],
+    }[kind]  # fmt: skip
+    result = stage.rollback(to)
+    assert (result["status"], result["commit"]) == ("deployed", wanted.commit)
+    assert stage.runs == wanted.code_sha256
+
+
+def test_a_rollback_to_a_version_points_the_alias_at_that_version(stage: Stage) -> None:
+    stage.record(stage.store(), alias="live")
+    stage.record(stage.store(), alias="live")
+    result = stage.rollback("1", alias="live")
+    assert (result["version"], result["alias"]) == ("1", "live")
+    assert (stage.alias("live")["FunctionVersion"], stage.versions()) == ("1", ["1", "2"])
+
+
+def test_a_rollback_is_tested_too(stage: Stage) -> None:
+    stage.record(stage.store(BAD))
+    good = stage.store()
+    stage.record(good)
+    with pytest.raises(PackageError, match="failed its test event"):
+        stage.rollback(test_event={})
+    assert stage.runs == good.code_sha256
+
+
+def test_a_rollback_downloads_and_uploads_no_package(stage: Stage) -> None:
+    for _ in range(2):
+        stage.record(stage.store())
+    asked: list[str] = []
+    stage.account.fault = lambda service, request: asked.append(request)
+    stage.rollback()
+    assert [each for each in asked if "/packages/" in each and not each.startswith("HEAD")] == []
+    assert [each for each in asked if "lambda-code" in each] == []
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        pytest.param("fedcba9", "No package of api .* commit fedcba9.*The last commits are: ", id="commit"),
+        pytest.param("7", "api has no version 7", id="version"),
+        pytest.param("A" * 43 + "=", r"is not stored any more \(the last 10 are\)", id="digest"),
+        pytest.param("0000000", '"0000000" is the beginning of several commits', id="ambiguous"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_found_is_said(stage: Stage, to: str, words: str) -> None:
+    for _ in range(2):
+        stage.record(stage.store())
+    before = stage.runs
+    with pytest.raises(DeployError, match=words):
+        stage.rollback(to)
+    assert stage.runs == before
+
+
+def test_a_package_that_was_changed_is_not_put_back(stage: Stage) -> None:
+    first = stage.store()
+    stage.record(first)
+    stage.record(stage.store())
+    key = f"yo-dawg/{first.key}"
+    changed = base64.b64encode(bytes(32)).decode()
+    stage.job.aws.s3.put_object(Bucket="bucket", Key=key, Body=b"x")
+    with Stubber(stage.job.aws.s3) as s3:
+        s3.add_response("head_object", {"ChecksumSHA256": changed})
+        assert not stage.job.store.holds(first.key, first.hex_digest)
+    with pytest.raises(DeployError):  # Lambda would not take what is no zip, either
+        stage.rollback()
+
+
+# --- What is kept ---------------------------------------------------------------------------------------------
+
+
+def test_old_packages_go_but_not_those_that_are_needed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "KEPT_PACKAGES", 3)
+    monkeypatch.setattr(yo, "KEPT_VERSIONS", 1)
+    found = Package.of("api", stage.runs)
+    packages = []
+    options: list[dict[str, Any]] = [{"alias": "old"}, {}, {"publish": True}, {"publish": True}, {}, {}, {}]
+    for more in options:
+        packages.append(stage.store())
+        stage.record(packages[-1], **more)
+    stage.record(stage.store())
+    left = set(stage.job.store.packages("api"))
+    kept = [packages[0], packages[3], packages[5], packages[6]]  # by an alias, a version, and as the last three
+    assert {each.key for each in kept} <= left
+    gone = [found, packages[1], packages[2], packages[4]]
+    assert not {each.key for each in gone} & left
+
+
+def test_old_records_go_with_their_logs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "KEPT_ENTRIES", 2)
+    for _ in range(4):
+        stage.record(stage.store())
+    listing = stage.job.aws.s3.list_objects_v2(Bucket="bucket", Prefix="yo-dawg/builds/")["Contents"]
+    assert len(listing) == 4, "two records, two logs"
+    history = yo.Ledger("api", an_entry(), stage.job.store).read()[0].history
+    assert len(history) == 2
+    assert all(any(each["Key"] == f"yo-dawg/{entry.record}.json" for each in listing) for entry in history)
+
+
+def an_entry() -> Entry:
+    return Entry("id", "digest", "build", time.time(), time.time() + 60, "builds/api/x")
+
+
+# --- Several functions, and what is said after a failure --------------------------------------------------------
+
+
+def test_a_failure_of_one_of_several_says_what_became_of_each(stage: Stage) -> None:
+    for name in ("b", "c"):
+        stage.create(name)
+    names = ["api", "b", "c"]
+    request = BuildRequest(names, "project")
+    take_ledgers(names, request, stage.job)
+    targets = [preflight(name, request, stage.job.builder, stage.job.aws) for name in names]
+    packages = [stage.store(function=name) for name in names]
+    stage.functions.update_function_code(FunctionName="b", ZipFile=small_zip({"app.py": "other = 1"}))
+    with pytest.raises(DeployError, match="Somebody else has updated b"):
+        deploy_all(packages, targets, request, stage.job)
+    assert stage.job.log.aftermath is not None
+    said = stage.job.log.aftermath()
+    assert said.startswith("b runs code of somebody else's")
+    assert said.endswith("Already deployed: api. Left alone: c.")
+
+
+def test_what_a_function_runs_is_told_after_a_failure(stage: Stage) -> None:
+    package = stage.store()
+    _, target = stage.begin()
+    aws = stage.job.aws
+    assert what_runs(target, package, aws) == "api runs the code that it ran before."
+    stage.account.update_seconds = 3600
+    stage.functions.update_function_code(FunctionName="api", S3Bucket="bucket", S3Key=f"yo-dawg/{package.key}")
+    assert what_runs(target, package, aws).startswith("Lambda is still at an update of api")
+    stage.account.finish_updates()
+    assert what_runs(target, package, aws) == "api runs the new code."
+    stage.functions.delete_function(FunctionName="api")
+    assert what_runs(target, package, aws).startswith("What api runs now cannot be told: There is no function api")
+
+
+def test_the_records_of_what_was_installed_are_digests(tmp_path: Path) -> None:
+    info = tmp_path / "a-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a\nVersion: 1.0\n")
+    (info / "RECORD").write_text("a.py,sha256=0,1\n")
+    first = yo.look_at_installed(tmp_path)
+    (info / "RECORD").write_text("a.py,sha256=1,1\n")
+    second = yo.look_at_installed(tmp_path)
+    assert list(first.records) == list(second.records) == ["a==1.0"]
+    assert first.records["a==1.0"] != second.records["a==1.0"]
+    json.dumps(dict(first.records))
