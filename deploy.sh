@@ -2,8 +2,13 @@
 # Usage: ./deploy.sh [-c CONFIG] [COMMAND]
 #
 #   bootstrap      create or update everything in AWS, then invoke "bootstrap" (the default)
-#   build REPO [--function F] [--ref R] [--subdirectory D] [--dry-run] [--force]
+#   build REPO [--function F]... [--ref R] [--subdirectory D] [--publish] [--alias A]
+#         [--test-event FILE] [--dry-run] [--force]
 #                  build a project and deploy it; F is REPO's last part unless given
+#   rollback FUNCTION [--to COMMIT|VERSION|DIGEST] [--alias A] [--test-event FILE]
+#                  put back a package that was deployed before; by default, what ran before this one
+#   history FUNCTION
+#                  show who builds a function now, and its last builds
 #   doctor         say what is missing or wrong, here and in AWS; change nothing
 #   local [--keep] [REPO]
 #                  the whole thing on this machine, without an AWS account: an embedded AWS,
@@ -398,19 +403,22 @@ update_function() {
     abort "the function $function_name did not come out of its update; look at it in the Lambda console."
 }
 
-# --- build, and what invokes -----------------------------------------------------------------------
+# --- build, rollback, history ----------------------------------------------------------------------
 
 cmd_build() {
-  local repo='' event=()
+  local repo='' functions=() event=()
   while (($#)); do
     case $1 in
-      --publish | --alias | --alias=* | --test-event | --test-event=*) misuse "${1%%=*} is not in this version yet" ;;
-      --function | --ref | --subdirectory)
+      --function | --ref | --subdirectory | --alias | --test-event)
         (($# >= 2)) || misuse "$1 wants a value"
-        event+=("${1#--}=$2")
+        add_field "${1#--}" "$2"
         shift
         ;;
-      --function=* | --ref=* | --subdirectory=*) event+=("${1#--}") ;;
+      --function=* | --ref=* | --subdirectory=* | --alias=* | --test-event=*)
+        local option=${1#--}
+        add_field "${option%%=*}" "${option#*=}"
+        ;;
+      --publish) event+=('publish:=true') ;;
       --dry-run) event+=('dry_run:=true') ;;
       --force) event+=('force:=true') ;;
       -*) misuse "build does not know the option $1" ;;
@@ -425,24 +433,109 @@ cmd_build() {
   read_settings
   ensure_aws
   say "build $repo"
-  # The same field given again replaces this default.
-  invoke action=build "function=${repo##*/}" "repo_name=$repo" ${event[@]+"${event[@]}"}
+  ((${#functions[@]})) || functions=("function=${repo##*/}")
+  invoke action=build "${functions[@]}" "repo_name=$repo" ${event[@]+"${event[@]}"}
 }
 
-# Invoke the function, once, and print its answer.  A client that loses patience, or tries again, would
-# start a second build beside the first: so no retries, and more patience than the function has time.
+cmd_rollback() {
+  local name='' functions=() event=()
+  while (($#)); do
+    case $1 in
+      --to | --alias | --test-event)
+        (($# >= 2)) || misuse "$1 wants a value"
+        add_field "${1#--}" "$2"
+        shift
+        ;;
+      --to=* | --alias=* | --test-event=*)
+        local option=${1#--}
+        add_field "${option%%=*}" "${option#*=}"
+        ;;
+      -*) misuse "rollback does not know the option $1" ;;
+      *)
+        [[ -z $name ]] || misuse "rollback takes one FUNCTION, but got $name and $1"
+        name=$1
+        ;;
+    esac
+    shift
+  done
+  [[ -n $name ]] || misuse 'rollback wants a FUNCTION'
+  read_settings
+  ensure_aws
+  say "roll back $name"
+  invoke action=rollback "function=$name" ${event[@]+"${event[@]}"}
+}
+
+# Add an option's value to the event that cmd_build or cmd_rollback puts together.
+add_field() {
+  case $1 in
+    function) functions+=("function+=$2") ;;
+    test-event)
+      [[ -r $2 ]] || abort "there is no file $2 to read the test event from."
+      event+=("test_event:=$(<"$2")")
+      ;;
+    *) event+=("$1=$2") ;;
+  esac
+}
+
+cmd_history() {
+  (($# == 1)) || misuse 'history wants a FUNCTION, and nothing else'
+  [[ $1 != -* ]] || misuse "history does not know the option $1"
+  read_settings
+  ensure_aws
+  local key=$function_name/locks/${1##*:}
+  if ! call s3api get-object --bucket "$bucket" --key "$key" "$scratch/ledger.json" >/dev/null 2>"$scratch/error"; then
+    case $(<"$scratch/error") in
+      *NoSuchKey* | *'(404)'*) abort "nothing was built for $1 yet: there is no s3://$bucket/$key." ;;
+      *) abort "cannot read s3://$bucket/$key: $(reason "$(<"$scratch/error")")" ;;
+    esac
+  fi
+  helper history "$scratch/ledger.json"
+}
+
+# Invoke the function, once, show its stages as they happen, and print its answer.  A client that loses
+# patience, or tries again, would have to wait for the first build: so no retries, and more patience
+# than the function has time.
 invoke() {
-  local format=()
+  local format=() token=$RANDOM$RANDOM$RANDOM invocation follower
   # Version 2 takes a payload for base64 unless told otherwise; version 1 does not know the option.
   ((aws_major == 1)) || format=(--cli-binary-format raw-in-base64-out)
   helper payload "$@" >"$scratch/event.json"
-  if ! AWS_MAX_ATTEMPTS=1 call lambda invoke --function-name "$function_name" \
+  local context
+  context=$(helper context "${USER:-${LOGNAME:-somebody}}@${HOSTNAME:-somewhere}" "$token")
+  # Each is the process itself, not a shell around it: so it can be ended.
+  (AWS_MAX_ATTEMPTS=1 exec "${aws[@]}" lambda invoke --function-name "$function_name" \
     --invocation-type RequestResponse --log-type Tail --payload "file://$scratch/event.json" \
-    --cli-read-timeout "$((timeout + 60))" ${format[@]+"${format[@]}"} \
-    "$scratch/answer.json" >"$scratch/invocation.json" 2>"$scratch/error"; then
-    abort "$(invoke_advice "$(<"$scratch/error")")"
-  fi
+    --client-context "$context" --cli-read-timeout "$((timeout + 60))" ${format[@]+"${format[@]}"} \
+    "$scratch/answer.json" >"$scratch/invocation.json" 2>"$scratch/error" </dev/null) &
+  invocation=$!
+  (PYTHONPATH=$here exec "$python" -P -m local.deploy follow "$token" "/aws/lambda/$function_name" "${aws[@]}" \
+    >&2 </dev/null) &
+  follower=$!
+  trap 'interrupted "$invocation" "$follower"' INT
+  local status=0
+  wait "$invocation" || status=$?
+  trap - INT
+  stop "$follower"
+  ((status == 0)) || abort "$(invoke_advice "$(<"$scratch/error")")"
   helper reply "$scratch"
+}
+
+# End processes of ours, without the shell's words about it.
+stop() {
+  kill "$@" 2>/dev/null || true
+  wait "$@" 2>/dev/null || true
+}
+
+# What Ctrl-C ends, and what not.
+interrupted() {
+  stop "$@"
+  printf '\n' >&2
+  warn "what was asked for goes on in AWS, for at most $timeout s; only the waiting for it has ended." \
+    "Run the same command again to get its answer, or \"./deploy.sh history FUNCTION\" to see what became of it." \
+    "Its log is in CloudWatch, /aws/lambda/$function_name."
+  rm -rf -- "$scratch"
+  trap - INT
+  kill -INT $$ # so that who started this knows
 }
 
 invoke_advice() {
@@ -453,7 +546,8 @@ invoke_advice() {
       echo "There is no function $function_name in $region. Run \"./deploy.sh bootstrap\" first."
       ;;
     *timeout* | *'timed out'* | *'Connection was closed'*)
-      echo "It may be running all the same. Look at its log, /aws/lambda/$function_name, before you start it again."
+      echo "It may be running all the same: the same command again waits for it and gets its answer." \
+        "Its log is /aws/lambda/$function_name."
       ;;
   esac
 }
@@ -581,10 +675,34 @@ doctor_function() {
   fi
   if [[ -z $said ]]; then
     well function "$function_name is as $config asks"
+    doctor_inside
   fi
   while IFS= read -r line; do
     [[ -z $line ]] || wrong function "$line; run \"./deploy.sh bootstrap\""
   done <<<"$said"
+}
+
+# What it looks like from inside of Lambda, where the builds run.
+doctor_inside() {
+  local mark name text format=()
+  ((aws_major == 1)) || format=(--cli-binary-format raw-in-base64-out)
+  helper payload action=doctor >"$scratch/event.json"
+  if ! AWS_MAX_ATTEMPTS=1 call lambda invoke --function-name "$function_name" --log-type Tail \
+    --payload "file://$scratch/event.json" ${format[@]+"${format[@]}"} --cli-read-timeout 120 \
+    "$scratch/answer.json" >"$scratch/invocation.json" 2>"$scratch/error"; then
+    wrong inside "$(reason "$(<"$scratch/error")")"
+    return
+  fi
+  if ! helper findings "$scratch" >"$scratch/findings" 2>"$scratch/error"; then
+    wrong inside "$(<"$scratch/error")"
+    return
+  fi
+  while IFS=$'\t' read -r mark name text; do
+    case $mark in
+      ok) well "$name" "$text" ;;
+      *) wrong "$name" "$text" ;;
+    esac
+  done <"$scratch/findings"
 }
 
 doctor_secret() {
@@ -632,11 +750,12 @@ main() {
   case $command in
     bootstrap) cmd_bootstrap "$@" ;;
     build) cmd_build "$@" ;;
+    rollback) cmd_rollback "$@" ;;
+    history) cmd_history "$@" ;;
     doctor) cmd_doctor "$@" ;;
     local) cmd_local "$@" ;;
     test) cmd_test "$@" ;;
     help) cmd_help ;;
-    rollback) misuse "rollback is not in this version yet" ;;
     *) misuse "there is no command $command" ;;
   esac
 }

@@ -387,6 +387,8 @@ class Builder:
     """Where CloudWatch has what this environment logs: no two environments share one."""
     asked_by: str = ""
     """Who invoked us, as the client says (deploy.sh does): Lambda itself does not tell."""
+    token: str = ""
+    """What a client finds this invocation by in the log."""
     until: float = 0.0
     """When Lambda ends the invocation, in seconds since the epoch."""
 
@@ -401,7 +403,8 @@ class Builder:
             runtime=f"python{sys.version_info.major}.{sys.version_info.minor}",
             architecture={"aarch64": "arm64"}.get(machine, machine),
             log_stream=context.log_stream_name,
-            asked_by=asked_by(context.client_context),
+            asked_by=client_says(context.client_context, "asked_by"),
+            token=client_says(context.client_context, "token"),
             until=time.time() + context.get_remaining_time_in_millis() / 1000,
         )
 
@@ -416,11 +419,11 @@ class Builder:
         return f"{self.runtime}-{self.architecture}"
 
 
-def asked_by(client_context: Any) -> str:
-    """Return whom the client says to be, from {"custom": {"asked_by": …}} of its client context."""
+def client_says(client_context: Any, key: str) -> str:
+    """Return what the client says of itself, in {"custom": {"asked_by": …, "token": …}} of its client context."""
     custom = getattr(client_context, "custom", None)
-    name = custom.get("asked_by") if isinstance(custom, Mapping) else None
-    return printable(name)[:200] if isinstance(name, str) else ""
+    value = custom.get(key) if isinstance(custom, Mapping) else None
+    return printable(value)[:200] if isinstance(value, str) else ""
 
 
 # --- Requests ---------------------------------------------------------------------------------
@@ -3544,6 +3547,8 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     ):
         if not protected:
             log.say("Warning: this system does not let the handler close itself to the projects' code.")
+        if builder.asked_by:
+            log.say(f"Asked for by {builder.asked_by} ({builder.token}).")
         return run_action(request, open_job(settings, builder, space, log), context)
 
 

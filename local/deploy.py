@@ -6,7 +6,10 @@ people on standard error, and exits with 1 if something is wrong.  Standard libr
 
 settings CONFIG                      what deploy.sh itself must know, NAME=VALUE, each ended by a NUL
 parameters CONFIG CODE_KEY           the stack's parameters, likewise
-payload NAME=VALUE… NAME:=JSON…      an event
+payload NAME=VALUE… NAME:=JSON… NAME+=VALUE…
+                                     an event
+context WHO TOKEN                    the client context of an invocation
+follow TOKEN LOG_GROUP AWS…          the stages of the invocation with this token, as the log tells them
 package TARGET                       write the function's zip; print its SHA-256 in hex and in base64
 differences CONFIG KEY SHA256 FOLDER
                                      compare FOLDER/function.json (GetFunctionConfiguration) with what is
@@ -15,6 +18,8 @@ differences CONFIG KEY SHA256 FOLDER
 failures EVENTS                      the reasons in the answer of DescribeStackEvents
 reply FOLDER                         an answer, FOLDER/answer.json, and Invoke's own words about it,
                                      FOLDER/invocation.json: a summary, or the error
+findings FOLDER                      the same for doctor: its findings, a line each, in columns
+history LEDGER                       a function's ledger as a table
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,12 +77,56 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 
 
 def payload(*pairs: str) -> None:
-    """Print an event as JSON; a value after ":=" is JSON already, one after "=" is text."""
-    event: dict[str, object] = {}
+    """Print an event: a value after ":=" is JSON already, one after "=" is text, several after "+=" are a list."""
+    event: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        event[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
-    print(json.dumps(event))
+        key = name.rstrip(":+")
+        if name.endswith("+"):
+            lists.setdefault(key, []).append(value)
+        try:
+            event[key] = json.loads(value) if name.endswith(":") else value
+        except ValueError as error:
+            raise Fault(f"The {key.replace('_', ' ')} is not JSON: {error}.") from None
+    print(json.dumps(event | {key: values for key, values in lists.items() if len(values) > 1}))
+
+
+def context(who: str, token: str) -> None:
+    """Print the client context that tells the function who asks, and what to print so that `follow` finds it."""
+    content = {"custom": {"asked_by": plain(who), "token": token}}
+    print(base64.b64encode(json.dumps(content).encode()).decode())
+
+
+# --- The stages, as they happen ------------------------------------------------------------------------
+
+PAUSE = 3.0
+"""Seconds between two looks at the log.  A build that is quicker has no need to be watched."""
+
+
+def follow(token: str, group: str, *aws: str) -> None:
+    """Print the stages of an invocation as they appear in its log, until we are ended.
+
+    Its log stream is the one in which the token appears.  Whoever may not read the log sees nothing.
+    """
+    since, seen, stream = int(time.time() * 1000) - 60_000, set[str](), ""
+    while True:
+        time.sleep(PAUSE)
+        command = [*aws, "logs", "filter-log-events", "--log-group-name", group, "--start-time", str(since)]
+        options = ["--log-stream-names", stream] if stream else []
+        ran = subprocess.run([*command, *options, "--output", "json"], capture_output=True, text=True, check=False)  # noqa: S603
+        if ran.returncode:
+            return
+        events = json.loads(ran.stdout or "{}").get("events", [])
+        stream = stream or next((each["logStreamName"] for each in events if token in each["message"]), "")
+        begun = not any(token in each["message"] for each in events)  # an environment's log holds older builds, too
+        for event in events:
+            begun = begun or token in event["message"]
+            if stream and begun and event["logStreamName"] == stream and event["eventId"] not in seen:
+                seen.add(event["eventId"])
+                since = event["timestamp"]
+                if re.match(r"\[\d+/\d+\] .* …$|Warning: ", event["message"].rstrip()):
+                    print(plain(event["message"].rstrip()), file=sys.stderr, flush=True)
 
 
 # --- The function's zip ------------------------------------------------------------------------------
@@ -212,6 +262,17 @@ def is_stack(event: Mapping[str, Any]) -> bool:
 
 def reply(folder: str) -> None:
     """Print a summary of the function's answer; raise Fault if it is an error."""
+    print(plain("\n".join(summary(answer_of(folder)))))
+
+
+def findings(folder: str) -> None:
+    """Print what the function's doctor found: a mark, a name and a text, in columns."""
+    for each in answer_of(folder)["findings"]:
+        print("\t".join(("ok" if each["ok"] else "!!", each["name"].replace(" ", "-"), " ".join(each["says"].split()))))
+
+
+def answer_of(folder: str) -> dict[str, Any]:
+    """Return the function's answer; raise Fault if it is an error."""
     invocation = load(Path(folder, "invocation.json"))
     text = Path(folder, "answer.json").read_text("utf-8", "replace")
     try:
@@ -222,7 +283,7 @@ def reply(folder: str) -> None:
         raise Fault("\n".join(error_lines(answer, invocation)))
     if not isinstance(answer, dict) or "status" not in answer:
         raise Fault(f"The function's answer is not one of yo-dawg's: {text[:1000]}")
-    print(plain("\n".join(summary(answer))))
+    return answer
 
 
 def error_lines(answer: object, invocation: Mapping[str, Any]) -> Iterator[str]:
@@ -246,7 +307,8 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
     toolchain, package = answer.get("toolchain") or {}, answer.get("package") or {}
     rows: list[tuple[str, object]] = [
         ("status", answer["status"]),
-        ("function", answer.get("function")),
+        ("function", answer.get("function") if "functions" not in answer else None),
+        *(("function", told_outcome(name, each)) for name, each in answer.get("functions", {}).items()),
         ("commit", join(answer.get("commit"), answer.get("ref"))),
         ("code", answer.get("code_sha256")),
         ("version", join(answer.get("version"), answer.get("alias"))),
@@ -266,6 +328,38 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
     for name, value in rows:
         if value not in (None, ""):
             yield f"{name:<13} {value}"
+
+
+def told_outcome(name: str, outcome: Mapping[str, Any]) -> str:
+    """Write what became of one of several functions."""
+    return f"{name}: {outcome['status']}, version {join(outcome['version'], outcome['alias'])}"
+
+
+def history(ledger: str) -> None:
+    """Print a function's builds, the newest first, and who builds it now."""
+    page = load(Path(ledger))
+    columns = ("when", "status", "commit", "ref", "version", "code", "asked for by", "what")
+    entries = [page["holder"]] if page.get("holder") else []
+    rows = [columns, *(history_row(each) for each in [*entries, *page["history"]])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns) - 1)]
+    for row in rows:
+        print(plain("  ".join((*map(str.ljust, row, widths), row[-1])).rstrip()))
+
+
+def history_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write an entry of a ledger."""
+    when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(entry["began"]))
+    error = f": {entry['error'].partition(':')[0]}" if entry.get("error") else ""
+    return (
+        when,
+        entry["status"],
+        (entry.get("commit") or "-")[:12],
+        entry.get("ref") or "-",
+        join(entry.get("version"), entry.get("alias")) or "-",
+        (entry.get("code_sha256") or "-")[:12],
+        entry.get("asked_by") or "-",
+        entry["title"] + error,
+    )
 
 
 def join(value: object, more: object) -> str:
@@ -330,10 +424,14 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "settings": settings,
     "parameters": parameters,
     "payload": payload,
+    "context": context,
+    "follow": follow,
     "package": package,
     "differences": differences,
     "failures": failures,
     "reply": reply,
+    "findings": findings,
+    "history": history,
 }
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -249,7 +250,16 @@ def test_help_is_the_header(checkout: Checkout) -> None:
     ran = checkout.run("help")
     assert ran.status == 0
     assert ran.out.startswith("Usage: ./deploy.sh [-c CONFIG] [COMMAND]\n")
-    for command in ("bootstrap", "build REPO", "doctor", "local [--keep] [REPO]", "test [PYTEST ARGS]", "help"):
+    for command in (
+        "bootstrap",
+        "build REPO",
+        "rollback FUNCTION",
+        "history FUNCTION",
+        "doctor",
+        "local [--keep] [REPO]",
+        "test [PYTEST ARGS]",
+        "help",
+    ):
         assert f"\n  {command}" in ran.out
     assert "#" not in ran.out
     assert checkout.run("--help") == checkout.run("-h") == ran
@@ -267,10 +277,12 @@ def test_help_is_the_header(checkout: Checkout) -> None:
         (["build", "--ref"], "--ref wants a value"),
         (["build", "one", "two"], "build takes one REPO, but got one and two"),
         (["build", "one", "--brnach", "x"], "build does not know the option --brnach"),
-        (["build", "one", "--publish"], "--publish is not in this version yet"),
-        (["build", "one", "--alias", "live"], "--alias is not in this version yet"),
-        (["build", "one", "--test-event=x.json"], "--test-event is not in this version yet"),
-        (["rollback", "one"], "rollback is not in this version yet"),
+        (["build", "one", "--alias"], "--alias wants a value"),
+        (["rollback"], "rollback wants a FUNCTION"),
+        (["rollback", "one", "two"], "rollback takes one FUNCTION, but got one and two"),
+        (["rollback", "one", "--publish"], "rollback does not know the option --publish"),
+        (["history"], "history wants a FUNCTION, and nothing else"),
+        (["history", "--all"], "history does not know the option --all"),
     ],
 )
 def test_wrong_usage_exits_with_2_before_anything_is_done(checkout: Checkout, arguments: list[str], said: str) -> None:
@@ -448,6 +460,14 @@ def test_local_is_started_with_its_arguments_in_the_users_folder(ready: Checkout
             {"function": "project", "repo_name": "project", "dry_run": True, "force": True},
         ),
         (
+            ["project", "--publish", "--alias=live"],
+            {"function": "project", "repo_name": "project", "publish": True, "alias": "live"},
+        ),
+        (
+            ["project", "--function", "a", "--function=b"],
+            {"function": ["a", "b"], "repo_name": "project"},
+        ),
+        (
             ["project", "--ref", '", "force": true, "x": "é = \\'],
             {"function": "project", "repo_name": "project", "ref": '", "force": true, "x": "é = \\'},
         ),
@@ -460,6 +480,174 @@ def test_build_sends_the_event(ready: Checkout, arguments: list[str], event: dic
     call = ready.call("lambda invoke")
     assert json.loads(call[option(call, "--payload")]) == {"action": "build", **event}
     assert option(call, "--function-name") == "yo-dawg"
+
+
+@pytest.mark.parametrize("content", ['{"a": [1, "é"]}', '["x"]', "0"])
+def test_the_test_event_comes_from_a_file(ready: Checkout, tmp_path: Path, content: str) -> None:
+    (tmp_path / "my event.json").write_text(content)
+    ready.replies = {"lambda invoke": invoked(BUILT)}
+    ran = ready.deploy("build", "project", "--test-event", f"{tmp_path}/my event.json")
+    assert ran.status == 0, ran.error
+    call = ready.call("lambda invoke")
+    assert json.loads(call[option(call, "--payload")])["test_event"] == json.loads(content)
+
+
+def test_a_test_event_that_is_none_is_refused(ready: Checkout, tmp_path: Path) -> None:
+    ran = ready.deploy("build", "project", f"--test-event={tmp_path}/none.json")
+    assert (ran.status, ran.error) == (
+        1,
+        f"deploy.sh: there is no file {tmp_path}/none.json to read the test event from.\n",
+    )
+    (tmp_path / "event.json").write_text("{")
+    ran = ready.deploy("build", "project", f"--test-event={tmp_path}/event.json")
+    assert ran.status == 1
+    assert "The test event is not JSON: " in ran.error
+    assert not ready.calls()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "event"),
+    [
+        (["api"], {"function": "api"}),
+        (["api", "--to", "12", "--alias=live"], {"function": "api", "to": "12", "alias": "live"}),
+    ],
+)
+def test_rollback_sends_the_event(ready: Checkout, arguments: list[str], event: dict[str, object]) -> None:
+    ready.replies = {"lambda invoke": invoked(BUILT)}
+    ran = ready.deploy("rollback", *arguments)
+    assert ran.status == 0, ran.error
+    call = ready.call("lambda invoke")
+    assert json.loads(call[option(call, "--payload")]) == {"action": "rollback", **event}
+
+
+def test_the_function_is_told_who_asks(ready: Checkout) -> None:
+    ready.replies = {"lambda invoke": invoked(BUILT)}
+    tokens = set()
+    for _ in range(2):
+        (ready.fake / "calls").unlink(missing_ok=True)
+        ready.deploy("build", "project", USER="me", HOSTNAME="here")
+        context = json.loads(base64.b64decode(option(ready.call("lambda invoke"), "--client-context")))
+        assert context["custom"]["asked_by"] == "me@here"
+        tokens.add(context["custom"]["token"])
+    assert len(tokens) == 2
+
+
+HISTORY = {
+    "holder": {
+        "began": 1795420800, "status": "running", "title": "build project v2", "asked_by": "you@there", "error": None,
+    },
+    "history": [
+        {
+            "began": 1795334400, "status": "failed", "title": "build project main", "commit": "0123456789abcdef",
+            "ref": "main", "error": "BuildScriptError: make_dist.sh \u001b[31m", "asked_by": "",
+        },
+        {
+            "began": 1795248000, "status": "deployed", "title": "build project", "commit": "fedcba9876543210",
+            "ref": "main", "version": "12", "alias": "live", "code_sha256": "abcdefghijklmnop", "asked_by": "me@here",
+        },
+    ],
+}  # fmt: skip
+
+
+def test_history_is_a_table(ready: Checkout) -> None:
+    ready.replies = {"s3api get-object": {"answer": json.dumps(HISTORY)}}
+    ran = ready.deploy("history", f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:project")
+    assert (ran.status, ran.error) == (0, "")
+    assert ran.out.splitlines() == [
+        "when                  status    commit        ref   version    code          asked for by  what",
+        "2026-11-23 08:00:00Z  running   -             -     -          -             you@there     build project v2",
+        "2026-11-22 08:00:00Z  failed    0123456789ab  main  -          -             -             "
+        "build project main: BuildScriptError",
+        "2026-11-21 08:00:00Z  deployed  fedcba987654  main  12 (live)  abcdefghijkl  me@here       build project",
+    ]
+    call = ready.call("s3api get-object")
+    assert (option(call, "--bucket"), option(call, "--key")) == ("artifacts", "yo-dawg/locks/project")
+
+
+def test_a_function_without_a_history_is_told(ready: Checkout) -> None:
+    ready.replies = {"s3api get-object": {"error": "An error occurred (NoSuchKey) when calling GetObject"}}
+    ran = ready.deploy("history", "project")
+    assert (ran.status, ran.out) == (1, "")
+    assert "nothing was built for project yet" in ran.error
+
+
+def test_what_became_of_several_functions_is_shown(ready: Checkout) -> None:
+    outcome = {"status": "deployed", "function_arn": "arn", "version": "3", "alias": "live"}
+    several = {**BUILT, "function": ["a", "b"], "functions": {"a": outcome, "b": {**outcome, "status": "unchanged"}}}
+    ready.replies = {"lambda invoke": invoked(several)}
+    shown = ready.deploy("build", "project").out
+    assert "function      a: deployed, version 3 (live)\nfunction      b: unchanged, version 3 (live)\n" in shown
+
+
+PATIENT_AWS = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+here = Path(os.environ["FAKE_AWS"])
+arguments = sys.argv[1:]
+if arguments == ["--version"]:
+    print("aws-cli/1.46.3 Python/3.11.7 Linux/6 botocore/1.44.5")
+elif arguments[:2] == ["lambda", "invoke"]:
+    context = arguments[arguments.index("--client-context") + 1]
+    (here / "context").write_text(context)
+    if "project" in Path(arguments[arguments.index("--payload") + 1][7:]).read_text():
+        while not (here / "looked").exists():
+            time.sleep(0.05)
+    Path(arguments[-1]).write_text((here / "answer").read_text())
+    print('{"StatusCode": 200}')
+else:  # logs filter-log-events
+    import base64
+    token = json.loads(base64.b64decode((here / "context").read_text()))["custom"]["token"]
+    def event(number, stream, message):
+        return {"eventId": str(number), "logStreamName": stream, "timestamp": number, "message": message + "\\n"}
+    print(json.dumps({"events": [
+        event(1, "mine", "[1/7] of an older build \u2026"),
+        event(2, "other", "[1/7] of somebody else \u2026"),
+        event(3, "mine", f"Asked for by me ({token})."),
+        event(4, "mine", "[1/7] get the toolchain \u2026"),
+        event(5, "mine", "      what a tool printed"),
+        event(6, "mine", "[1/7] get the toolchain \u2026 0.2 s"),
+        event(7, "mine", "Warning: \u001b[31mit is late."),
+    ]}))
+    (here / "count").open("a").write("x")
+    if (here / "count").stat().st_size == 2:
+        (here / "looked").touch()
+"""
+
+
+@pytest.fixture
+def slow(ready: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout whose invocation lasts until its log was looked at twice."""
+    wrapper(ready.bin / "aws", program(tmp_path / "patient-aws.py", PATIENT_AWS))
+    (ready.fake / "answer").write_text(json.dumps(BUILT))
+    helper = ready.root / "local/deploy.py"
+    helper.write_text(helper.read_text().replace("PAUSE = 3.0", "PAUSE = 0.1"))
+    return ready
+
+
+def test_the_stages_are_shown_while_they_happen(slow: Checkout) -> None:
+    ran = slow.deploy("build", "project")
+    assert ran.status == 0
+    assert ran.error == "-----> build project\n[1/7] get the toolchain …\nWarning: it is late.\n"
+
+
+def test_ctrl_c_says_what_goes_on(slow: Checkout) -> None:
+    """All that deploy.sh started ends with it, and the shell above sees that it was interrupted."""
+    (slow.fake / "count").write_text("xxx")  # it is looked at for ever
+    command = [str(slow.root / "deploy.sh"), "-c", str(slow.config), "build", "project"]
+    scratch = slow.fake / "scratch"
+    scratch.mkdir()
+    environ = {**slow.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stderr
+        while "get the toolchain" not in running.stderr.readline():
+            pass
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()  # to its end: nothing holds it open any more
+    assert running.returncode == -signal.SIGINT
+    assert "goes on in AWS, for at most 300 s" in said
+    assert "Run the same command again to get its answer" in said
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("version", ["aws-cli/1.46.3 Python/3.11.7", "aws-cli/2.35.0 Python/3.14.0 exe/x86_64"])
@@ -556,11 +744,13 @@ def test_an_answer_that_is_none_of_ours_is_a_failure(ready: Checkout, answer: st
         ),
         (
             'Read timeout on endpoint URL: "https://lambda"',
-            "It may be running all the same. Look at its log, /aws/lambda/yo-dawg, before you start it again.",
+            "It may be running all the same: the same command again waits for it and gets its answer. "
+            "Its log is /aws/lambda/yo-dawg.",
         ),
         (
             "Connection was closed before we received a valid response",
-            "It may be running all the same. Look at its log, /aws/lambda/yo-dawg, before you start it again.",
+            "It may be running all the same: the same command again waits for it and gets its answer. "
+            "Its log is /aws/lambda/yo-dawg.",
         ),
     ],
 )
@@ -910,6 +1100,7 @@ READING = {
     "cloudformation describe-stacks",
     "lambda get-function-configuration",
     "secretsmanager describe-secret",
+    "lambda invoke",
 }
 
 
@@ -917,7 +1108,11 @@ READING = {
 def patient(settled: Checkout) -> Checkout:
     """An account in which everything is as it should be, and whose user has a name."""
     settled.replies["sts get-caller-identity"] = {"out": f"{ACCOUNT}\tarn:aws:iam::{ACCOUNT}:user/me\n"}
+    settled.replies["lambda invoke"] = invoked({"status": "well", "findings": [INSIDE]})
     return settled
+
+
+INSIDE = {"name": "git host", "ok": True, "says": "git.example can be\nreached"}
 
 
 def findings(ran: Ran) -> list[list[str]]:
@@ -930,8 +1125,45 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(patient: Checkout) -> None:
     assert (ran.status, ran.error) == (0, "")
     assert [each[:2] for each in findings(ran)] == [
         ["ok", name]
-        for name in ("python", ".venv", "aws", "config", "region", "identity", "bucket", "stack", "function")
+        for name in (
+            "python",
+            ".venv",
+            "aws",
+            "config",
+            "region",
+            "identity",
+            "bucket",
+            "stack",
+            "function",
+            "git-host",
+        )
     ]
+    assert findings(ran)[-1][2] == "git.example can be reached"
+    call = patient.call("lambda invoke")
+    assert json.loads(call[option(call, "--payload")]) == {"action": "doctor"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "name", "said"),
+    [
+        pytest.param(
+            invoked({"status": "ill", "findings": [INSIDE, {"name": "disk", "ok": False, "says": "full"}]}),
+            "disk", "full", id="a finding",
+        ),
+        pytest.param(
+            invoked({"errorType": "RequestError", "errorMessage": "unknown"}, FunctionError="Unhandled"),
+            "inside", "RequestError: unknown", id="an older yo-dawg",
+        ),
+        pytest.param({"error": "AccessDeniedException: no\n"}, "inside", "AccessDenied", id="not allowed"),
+    ],
+)  # fmt: skip
+def test_doctor_asks_inside_of_lambda_too(patient: Checkout, reply: dict[str, str], name: str, said: str) -> None:
+    patient.replies["lambda invoke"] = reply
+    ran = patient.deploy("doctor")
+    assert (ran.status, ran.error) == (1, "")
+    [finding] = (each for each in findings(ran) if each[0] == "!!")
+    assert finding[1] == name
+    assert said in finding[2]
 
 
 def test_doctor_only_notes_what_bootstrap_will_make(patient: Checkout) -> None:
