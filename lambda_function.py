@@ -9,10 +9,11 @@ build        Build one project and deploy it:
              1. get the toolchain      S3              -> toolchain/
              2. clone the repository   git host        -> checkout/
              3. install requirements   package index   -> staging/
-             4. stage the project      make_dist.sh    -> staging/
-             5. prune dependencies     staging/        (tests, docs, leftovers)
-             6. zip                    staging/        -> package.zip
-             7. deploy                 package.zip     -> S3 -> the function
+             4. prune dependencies     staging/        -> pruned/ (tests, docs, leftovers)
+             5. stage the project      make_dist.sh    -> staging/
+             6. prove                  staging/        (the handler can be imported)
+             7. zip                    staging/        -> package.zip
+             8. deploy                 package.zip     -> S3 -> the function
                                        -> test event -> version -> alias
 rollback     Put back a package that was deployed before.  Nothing is rebuilt.
 doctor       Say what this environment is, and what is wrong with it.
@@ -48,6 +49,7 @@ import fnmatch
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import io
 import ipaddress
 import json
@@ -68,10 +70,10 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NoReturn, Protocol, TypeVar, cast
+from typing import IO, Any, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 # --- Constants ---------------------------------------------------------------------------
 
@@ -135,6 +137,18 @@ BUSY = ("ResourceConflictException", "PreconditionFailedException", "TooManyRequ
 """Lambda's "not now": an update of somebody else's is under way, there was one since we looked, or
 there are too many requests."""
 
+PROOFS = ("warn", "require", "off")
+"""What the import proof may be (proof in config.ini): see ``check_proof``."""
+
+SECONDS_TO_IMPORT = 30
+"""Lambda itself gives an import 10 seconds before it starts it anew."""
+
+MAX_ANSWER = 10_000_000
+"""Bytes; more is not read of what a child, in which a project's code has run, says of itself."""
+
+SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL|AUTH|DSN|_URL$|_URI$", re.IGNORECASE)
+"""Environment variables of a function whose values no log may show."""
+
 DEFAULT_USERNAME = "x-access-token"
 """What GitHub documents for tokens; other hosts that take any name take this one."""
 
@@ -151,13 +165,22 @@ CLIENT_VARIABLES = (
 CREDENTIAL_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 """Where Lambda puts the role's credentials; the last one under SnapStart."""
 
-# Pruning.  Applied to what the installer wrote, never to a file that the project put there.
+# Pruning.  Applied to what the installer wrote, before the project puts anything there.  What a
+# dependency looks for in vain when the handler is imported is put back (see ``prove``); so a group
+# stands here only if nothing would look for it later, in the midst of an event.
 
 TEST_DIRECTORIES = ("test", "tests")
 """Test suites of dependencies: often half of a package.  One that other code imports is kept."""
 
-DOC_DIRECTORIES = ("doc", "docs")
+DOC_DIRECTORIES = ("doc", "docs", "man")
 """Documentation.  A folder of this name that holds a Python file is code (botocore.docs) and is kept."""
+
+BUILD_SUFFIXES = (".h", ".hh", ".hpp", ".hxx", ".pxd", ".pyx", ".pxi", ".a")
+"""What only compilers read; Lambda has none.  In pyarrow it is a tenth of all files."""
+
+STUB_SUFFIX = ".pyi"
+SPEAKS_OF_STUBS = re.compile(r"attach_stub|\.pyi[\"']")
+"""Types, for tools.  A package whose code reads stubs (scikit-image does, by lazy_loader) keeps its own."""
 
 INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 """The installer's own bookkeeping in *.dist-info: it names paths of this machine.  The rest of a
@@ -283,6 +306,8 @@ class Settings:
     """Settings of package clients to hand on to children."""
     library_path: str = ""
     """LD_LIBRARY_PATH: Lambda's Python finds its own shared library by it."""
+    proof: str = PROOFS[0]
+    """What an import that fails for reasons of its own means: see ``check_proof``."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Values that no log may show."""
 
@@ -295,6 +320,12 @@ class Settings:
             value = environ.get(f"YO_DAWG_{name}", "").strip()
             if required and not value:
                 wrong.append(f"{name.lower()} is not set")
+            return value
+
+        def choose(name: str, choices: Sequence[str]) -> str:
+            value = get(name) or choices[0]
+            if value not in choices:
+                wrong.append(f"{name.lower()} is {value!r}, not one of {', '.join(choices)}")
             return value
 
         base_url = get("BASE_URL", required=True)
@@ -323,6 +354,7 @@ class Settings:
             tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,
             library_path=environ.get("LD_LIBRARY_PATH", ""),
+            proof=choose("PROOF", PROOFS),
             secrets=tuple(environ[name] for name in CREDENTIAL_VARIABLES if environ.get(name)),
         )
         if wrong:
@@ -730,6 +762,7 @@ class Workspace:
     objects = property(lambda self: self.root / "objects")
     checkout = property(lambda self: self.root / "checkout")
     staging = property(lambda self: self.root / "staging")
+    pruned = property(lambda self: self.root / "pruned")
     archive = property(lambda self: self.root / "package.zip")
     home = property(lambda self: self.root / "home")
     scratch = property(lambda self: self.root / "tmp")
@@ -747,7 +780,7 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
     sweep(tmp, everything=tmp_is_ours)
     space = Workspace(tmp / WORKSPACE_NAME)
     try:
-        for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging):
+        for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging, space.pruned):
             directory.mkdir(mode=0o700)
         yield space
     finally:
@@ -759,7 +792,7 @@ def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
 
     It runs as our user and may do so; but a link in the place of staging would ship the builder's files.
     """
-    for path in (space.root, space.staging, space.checkout):
+    for path in (space.root, space.staging, space.checkout, space.pruned):
         if path.is_symlink() or not path.is_dir():
             raise error_type(
                 f"The project's code removed or replaced the builder's directory {path.name!r}. It may change what is "
@@ -2044,8 +2077,6 @@ class Installed:
     """"name==version", sorted."""
     owners: Mapping[str, str]
     """For each file, relative to staging, the distribution that it belongs to."""
-    marks: Mapping[str, tuple[int, int, int]]
-    """For each file what tells it from one that make_dist.sh wrote in its place."""
     records: Mapping[str, str] = field(default_factory=dict)
     """For each of the names the SHA-256, in hex, of its RECORD, which holds the digests of its files."""
 
@@ -2096,7 +2127,7 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
     space = Workspace(toolchain.root.parent)
     requirements = find_requirements(checkout.project)
     if requirements is None:
-        return Installed((), {}, {})
+        return Installed((), {})
     try:
         if requirements.name == "uv.lock":
             requirements = export_lock(checkout, toolchain, shell)
@@ -2138,8 +2169,7 @@ def install_advice(lines: Sequence[str], builder: Builder) -> str:
 
 
 def look_at_installed(staging: Path) -> Installed:
-    """List what was installed, and mark each file."""
-    marks = {name: mark(path) for name, path in tree_files(staging)}
+    """List what was installed, and whose each file is."""
     records: dict[str, str] = {}
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
@@ -2150,13 +2180,179 @@ def look_at_installed(staging: Path) -> Installed:
             records[printable(f"{name}=={distribution.version}")] = hashlib.sha256(content.encode()).hexdigest()
             for path in distribution.files or ():
                 owners[os.path.normpath(str(path))] = name
-    return Installed(tuple(sorted(records, key=str.lower)), owners, marks, records)
+    return Installed(tuple(sorted(records, key=str.lower)), owners, records)
 
 
-def mark(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is written again."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+# --- Stage: prune dependencies --------------------------------------------------------------------
+
+
+class Taken(NamedTuple):
+    """A file that was taken out of the dependencies."""
+
+    reason: str
+    group: str
+    """The folder or file, relative to staging, that went, and would be put back, as a whole."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was taken out of the dependencies.  It lies in pruned/, in case it turns out to be needed."""
+
+    taken: Mapping[str, Taken]
+    kept: Mapping[str, str]
+    """Groups that were kept, or put back, and why."""
+
+    files = property(lambda self: len(self.taken))
+    bytes = property(lambda self: sum(each.bytes for each in self.taken.values()))
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Bytes by reason, the largest first."""
+        counted: Counter[str] = Counter()
+        for each in self.taken.values():
+            counted[each.reason] += each.bytes
+        return dict(counted.most_common())
+
+
+def prune(space: Workspace) -> Pruned:
+    """Move what dependencies bring that Lambda does not need out of staging, where nothing else is yet."""
+    files = dict(tree_files(space.staging))
+    suites = {suite for name in files if (suite := test_suite(name))}
+    stubbed: set[str] = set()
+    kept: dict[str, str] = {}
+    for name, path in files.items():
+        if name.endswith(".py"):
+            text = path.read_text(errors="replace")
+            if SPEAKS_OF_STUBS.search(text):
+                stubbed.add(PurePosixPath(name).parts[0])
+            if test_suite(name) not in suites:
+                kept |= imported_suites(text, name, suites)
+    going = {name: suite for name in files if (suite := test_suite(name)) in suites - kept.keys()}
+    code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
+    code_folders = {folder for path in code for folder in path.parents}
+    taken: dict[str, Taken] = {}
+    for name, path in files.items():
+        found = ("tests", going[name]) if name in going else disposal(path, name, code_folders, stubbed)
+        if found:
+            taken[name] = Taken(*found, path.stat().st_size)
+    move(taken, space.staging, space.pruned)
+    return Pruned(taken, kept)
+
+
+def restore(space: Workspace, pruned: Pruned, groups: Mapping[str, str]) -> Pruned:
+    """Move these groups back into staging, each for a reason."""
+    back = {name: each for name, each in pruned.taken.items() if each.group in groups}
+    move(back, space.pruned, space.staging)
+    sizes: Counter[str] = Counter()
+    for each in back.values():
+        sizes[each.group] += each.bytes
+    kept = {group: f"{size(sizes[group])}: {groups[group]}" for group in sizes}
+    left = {name: each for name, each in pruned.taken.items() if name not in back}
+    return Pruned(left, {**pruned.kept, **kept})
+
+
+def move(names: Iterable[str], source: Path, target: Path) -> None:
+    """Move files from one tree into another; what is there already stays, what is gone stays away."""
+    for name in names:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(source / name, path)
+    remove_empty_directories({(source / name).parent for name in names}, source)
+
+
+def remove_empty_directories(directories: set[Path], top: Path) -> None:
+    """Remove directories that have been emptied, and their parents that this empties."""
+    for directory in directories:
+        while directory != top:
+            try:
+                directory.rmdir()
+            except OSError:
+                break  # not empty, or gone already
+            directory = directory.parent
+
+
+def disposal(path: Path, name: str, code_folders: set[PurePosixPath], stubbed: set[str]) -> tuple[str, str] | None:
+    """Say why a file of a dependency, other than its tests, is of no use in Lambda, and what goes with it."""
+    place = PurePosixPath(name)
+    for folder in place.parents:
+        if folder.name in DOC_DIRECTORIES and folder not in code_folders:
+            return "documentation", str(folder)
+    if name == ".lock" or (place.parent.suffix == ".dist-info" and place.name in INSTALLER_FILES):
+        return "installer's records", name
+    if place.parts[0] == "bin" and is_python_script(path):
+        return "console scripts", name
+    if place.suffix in (".pyc", ".pyo"):
+        return "stale bytecode", name
+    if place.suffix in BUILD_SUFFIXES:
+        return "what only compilers read", name
+    if place.suffix == STUB_SUFFIX and place.parts[0] not in stubbed:
+        return "type stubs", name
+    return None
+
+
+def test_suite(name: str) -> str | None:
+    """Return the test directory that a dependency's file is in, relative to staging, or None."""
+    parts = PurePosixPath(name).parts
+    for depth, part in enumerate(parts[:-1]):
+        if part in TEST_DIRECTORIES:
+            return "/".join(parts[: depth + 1])
+    return None
+
+
+def is_python_script(path: Path) -> bool:
+    """Say whether a file is a script for Python, which names the builder's interpreter in its first line."""
+    with path.open("rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and (b"python" in first or first.startswith(b"#!/bin/sh"))
+
+
+IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(.*)|import[ \t]+(.*))$", re.MULTILINE)
+DOTTED_STRING = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)*\.tests?(?:\.\w+)*)["']""")
+
+
+def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
+    """Return the test suites that a source file imports, or names in a string, and why they are to be kept.
+
+    numpy.testing needs numpy._core.tests, and not before it is called; networkx once imported its
+    own tests: a folder's name alone proves nothing.
+    """
+    mentioned = set(mentioned_modules(text, name)) if suites and "test" in text else set()
+    return {suite: f"imported by {name}" for suite in suites if is_mentioned(suite.replace("/", "."), mentioned)}
+
+
+def keep_imported(space: Workspace, installed: Installed, pruned: Pruned) -> Pruned:
+    """Put back the test suites that the project's own code imports."""
+    suites = {each.group for each in pruned.taken.values() if each.reason == "tests"}
+    found: dict[str, str] = {}
+    for name, path in tree_files(space.staging):
+        if suites and name.endswith(".py") and name not in installed.owners:
+            found |= imported_suites(path.read_text(errors="replace"), name, suites)
+    return restore(space, pruned, found)
+
+
+def is_mentioned(suite: str, mentioned: set[str]) -> bool:
+    """Say whether a module, or one inside it, is among those mentioned."""
+    return any(each == suite or each.startswith(f"{suite}.") for each in mentioned)
+
+
+def mentioned_modules(text: str, name: str) -> Iterator[str]:
+    """Yield the dotted names, absolute, of modules that a source file imports or names in a string."""
+    package = list(PurePosixPath(name).parent.parts)
+    for origin, names, plain in IMPORT.findall(text):
+        if plain:
+            yield from (part.split(" as ")[0].strip() for part in plain.split("#")[0].split(","))
+            continue
+        stripped = origin.lstrip(".")
+        up = len(origin) - len(stripped)
+        base = package[: len(package) - (up - 1)] if up else []
+        module = ".".join([*base, *([stripped] if stripped else [])])
+        yield module
+        for each in re.findall(r"\w+", names.split("#")[0]):
+            yield f"{module}.{each}" if module else each
+    yield from DOTTED_STRING.findall(text)
 
 
 # --- Stage: stage the project ---------------------------------------------------------------------
@@ -2223,137 +2419,223 @@ def is_project_junk(path: Path, *, top: bool) -> bool:
     return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns) or (path / "pyvenv.cfg").is_file()
 
 
-# --- Stage: prune dependencies --------------------------------------------------------------------
+# --- Stage: prove --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """What was taken out of the dependencies."""
+class Proof:
+    """What importing the handler came to."""
 
-    files: int
-    bytes: int
-    reasons: Mapping[str, int]
-    """Bytes by reason."""
-    kept: tuple[str, ...]
-    """Test suites that were kept, since other code imports them."""
+    loaded: frozenset[str] = frozenset()
+    """The modules' files that the import loaded, relative to staging."""
+    sought: frozenset[str] = frozenset()
+    """What it looked for and did not find: modules as paths without suffix, files as they are."""
+    failure: str | None = None
+    """What it failed with, in one line."""
+    hopeless: bool = False
+    """Whether it would fail in Lambda just so: a module that is missing, or is no Python."""
+    tail: str = ""
+    """The last lines of what it printed, the traceback among them."""
 
 
-def prune(staging: Path, installed: Installed) -> Pruned:
-    """Delete what dependencies bring that Lambda does not need.
+def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
+    """Import the target's handler from staging; what pruning took and the import misses is put back.
 
-    Only files that the installer wrote and that make_dist.sh left as they were.
+    An import that fails without naming what it misses is tried once more with everything back: if
+    that mends it, pruning broke it.
     """
-    files = dict(tree_files(staging))
-    untouched = [name for name, seen in installed.marks.items() if is_untouched(staging / name, seen)]
-    suites = {suite for name in untouched if (suite := test_suite(name))}
-    imported = imported_suites(files, suites)
-    idle = suites - imported
-    going = {name for name in untouched if test_suite(name) in idle}
-    code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
-    code_folders = {folder for path in code for folder in path.parents}
-    doomed = dict.fromkeys(going, "tests")
-    for name in untouched:
-        if name not in going and (reason := disposal_reason(staging, name, code_folders)):
-            doomed[name] = reason
-    reasons: Counter[str] = Counter()
-    for name, reason in doomed.items():
-        reasons[reason] += (staging / name).stat().st_size
-        (staging / name).unlink()
-    remove_empty_directories({(staging / name).parent for name in doomed}, staging)
-    return Pruned(len(doomed), sum(reasons.values()), dict(reasons.most_common()), tuple(sorted(imported)))
+    if job.settings.proof == "off":
+        return Proof(), pruned
+    space = job.space
+    for name, value in target.environment.items():
+        if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
+            job.log.hide(value)
+    while True:
+        proof = try_import(target, job)
+        groups = {each.group for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
+        if not groups:
+            break
+        pruned = restore(space, pruned, dict.fromkeys(sorted(groups), f"the import of {target.handler} looks for it"))
+    if proof.failure and pruned.taken:
+        reason = f"{target.handler} cannot be imported without it"
+        whole = restore(space, pruned, {each.group: reason for each in pruned.taken.values()})
+        again = try_import(target, job)
+        if not again.failure:
+            return again, whole
+        move(pruned.taken, space.staging, space.pruned)
+    return proof, pruned
 
 
-def is_untouched(path: Path, seen: tuple[int, int, int]) -> bool:
-    """Say whether a file is still the one that was seen."""
-    try:
-        return not path.is_symlink() and path.is_file() and mark(path) == seen
-    except OSError:
-        return False
+def prove_all(pruned: Pruned, targets: Sequence[Target], job: Job) -> tuple[list[tuple[Target, Proof]], Pruned]:
+    """Prove the package for each function that gets it."""
+    proofs = []
+    for target in targets:
+        proof, pruned = prove(pruned, target, job)
+        proofs.append((target, proof))
+    return proofs, pruned
 
 
-def remove_empty_directories(directories: set[Path], staging: Path) -> None:
-    """Remove directories that pruning has emptied, and their parents that this empties."""
-    for directory in directories:
-        while directory != staging:
-            try:
-                directory.rmdir()
-            except OSError:
-                break  # not empty, or gone already
-            directory = directory.parent
-
-
-def disposal_reason(staging: Path, name: str, code_folders: set[PurePosixPath]) -> str | None:
-    """Say why a file of a dependency, other than its tests, is of no use in Lambda; None if it may be."""
+def is_sought(name: str, sought: frozenset[str]) -> bool:
+    """Say whether a file, or a folder that it is in, or the module that it is, is among what was sought."""
     path = PurePosixPath(name)
-    if any(folder.name in DOC_DIRECTORIES and folder not in code_folders for folder in path.parents):
-        return "documentation"
-    if name == ".lock" or (path.parent.suffix == ".dist-info" and path.name in INSTALLER_FILES):
-        return "installer's records"
-    if path.parts[0] == "bin" and is_python_script(staging / name):
-        return "console scripts"
-    if path.suffix in (".pyc", ".pyo"):
-        return "stale bytecode"
-    return None
+    return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def test_suite(name: str) -> str | None:
-    """Return the test directory that a dependency's file is in, relative to staging, or None."""
-    parts = PurePosixPath(name).parts
-    for depth, part in enumerate(parts[:-1]):
-        if part in TEST_DIRECTORIES:
-            return "/".join(parts[: depth + 1])
-    return None
+def try_import(target: Target, job: Job) -> Proof:
+    """Import the handler in a child that has the package, read-only, and the function's own variables."""
+    space, staging = job.space, str(job.space.staging)
+    answer = space.root / "proof.json"
+    remove_tree(answer)
+    module, _, function = target.handler.rpartition(".")
+    libraries = f"{job.settings.library_path}:{staging}:{staging}/lib".lstrip(":")
+    environ = {
+        **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
+        "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.builder.runtime}",
+        "AWS_LAMBDA_FUNCTION_NAME": target.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "LAMBDA_TASK_ROOT": staging,
+        "LANG": "en_US.UTF-8",
+        "LD_LIBRARY_PATH": libraries,
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "TMPDIR": str(space.scratch),
+        "TZ": ":UTC",
+        "_HANDLER": target.handler,
+        **{name: value.replace("/var/task", staging) for name, value in target.environment.items()},
+    }
+    question = {
+        "module": module.replace("/", "."),
+        "function": function,
+        "path": [staging, *filter(None, environ.get("PYTHONPATH", "").split(":"))],
+        "environ": environ,
+        "seconds": SECONDS_TO_IMPORT,
+        "answer": str(answer),
+    }
+    program = f"{inspect.getsource(import_handler)}\nimport_handler()"
+    change_modes(space, "a-w", job.shell)
+    try:
+        printed = job.shell.run(
+            Command(
+                [sys.executable, "-P", "-c", program],
+                cwd=space.staging,
+                environ={"LD_LIBRARY_PATH": libraries},
+                stdin=json.dumps(question).encode(),
+            )
+        )
+        ending = "ended the process"
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        printed, ending = error.tail, error.ending
+    check_workspace(space, PackageError)
+    change_modes(space, "u+rwX", job.shell)
+    proof = read_proof(answer, CommandFailed(0, printed.splitlines()).tail, ending)
+    return replace(proof, failure=job.log.mask(proof.failure)) if proof.failure else proof
 
 
-def is_python_script(path: Path) -> bool:
-    """Say whether a file is a script for Python, which names the builder's interpreter in its first line."""
-    with path.open("rb") as file:
-        first = file.readline(200)
-    return first.startswith(b"#!") and (b"python" in first or first.startswith(b"#!/bin/sh"))
+def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
+    """Make staging read-only, as /var/task is in Lambda, or ours again.  With coreutils: trees may be deep."""
+    try:
+        shell.run(Command(["chmod", "-R", modes, space.staging], space.root))
+    except CommandFailed as error:
+        raise PackageError(
+            f"Cannot work with what the project made: chmod {error.ending}.{error.quoted_tail}"
+        ) from None
 
 
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(.*)|import[ \t]+(.*))$", re.MULTILINE)
-DOTTED_STRING = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)*\.tests?(?:\.\w+)*)["']""")
+def read_proof(path: Path, tail: str, ending: str) -> Proof:
+    """Read what the child says of an import; a project's code ran in it, and it may say anything."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            said = json.loads(file.read(MAX_ANSWER))
+        return Proof(
+            loaded=frozenset(str(name) for name in said["loaded"]),
+            sought=frozenset(str(name) for name in said["sought"]),
+            failure=said["failure"] and printable(str(said["failure"])),
+            hopeless=said["hopeless"] is True,
+            tail=tail,
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return Proof(failure=f"the import {ending}", tail=tail)
 
 
-def imported_suites(files: Mapping[str, Path], suites: set[str]) -> set[str]:
-    """Return the test suites that code outside of them imports, or names in a string.
+def import_handler() -> None:
+    """Import a handler as Lambda does, and write down what that took.  Runs as a program of its own.
 
-    numpy.testing needs numpy._core.tests, networkx once imported its own tests: a name alone proves
-    nothing.
+    The program is this function's source and nothing else (see ``try_import``): the names of this
+    file, and the modules that it loads, must not be there.
     """
-    if not suites:
-        return set()
-    found: set[str] = set()
-    for name, path in files.items():
-        if name.endswith(".py") and (test_suite(name) not in suites):
-            text = path.read_text(errors="replace")
-            if "test" in text:
-                mentioned = set(mentioned_modules(text, name))
-                found |= {suite for suite in suites if is_mentioned(suite.replace("/", "."), mentioned)}
-    return found
+    import importlib
+    import json
+    import os
+    import signal
+    import sys
+    import traceback
+
+    job = json.load(sys.stdin)
+    task = job["path"][0] + "/"
+    sought = set()
+
+    class Misses:
+        """The last of the finders: it is asked for a module when no other knows it."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            sought.add(name.replace(".", "/"))
+
+    def watch(event: str, args: tuple[object, ...]) -> None:
+        if event in ("open", "os.listdir", "os.scandir") and isinstance(args[0], (str, bytes, os.PathLike)):
+            name = os.path.join(task, os.fsdecode(args[0]))
+            if name.startswith(task):
+                sought.add(os.path.normpath(name)[len(task) :])
+
+    os.environ.clear()
+    os.environ.update(job["environ"])
+    sys.path[:0] = job["path"]
+    sys.meta_path.append(Misses)
+    sys.addaudithook(watch)
+    signal.alarm(job["seconds"])
+    failure, hopeless = None, False
+    try:
+        module = importlib.import_module(job["module"])
+        if not hasattr(module, job["function"]):
+            failure, hopeless = f"{job['module']} defines no {job['function']!r}", True
+    except BaseException as error:
+        traceback.print_exc()
+        failure = traceback.format_exception_only(error)[-1].strip()
+        hopeless = isinstance(error, (ImportError, SyntaxError))
+    files = [str(getattr(each, "__file__", None)) for each in list(sys.modules.values())]
+    loaded = [os.path.relpath(name, task) for name in files if name.startswith(task)]
+    missed = [name for name in sought if not os.path.lexists(task + name)]
+    said = {"loaded": loaded, "sought": missed, "failure": failure, "hopeless": hopeless}
+    with open(job["answer"], "x") as file:
+        json.dump(said, file)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # not held up by threads that the import has started
 
 
-def is_mentioned(suite: str, mentioned: set[str]) -> bool:
-    """Say whether a module, or one inside it, is among those mentioned."""
-    return any(each == suite or each.startswith(f"{suite}.") for each in mentioned)
+def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
+    """Raise PackageError for an import that failed, or return a warning where it might work in Lambda.
 
-
-def mentioned_modules(text: str, name: str) -> Iterator[str]:
-    """Yield the dotted names, absolute, of modules that a source file imports or names in a string."""
-    package = list(PurePosixPath(name).parent.parts)
-    for origin, names, plain in IMPORT.findall(text):
-        if plain:
-            yield from (part.split(" as ")[0].strip() for part in plain.split("#")[0].split(","))
-            continue
-        stripped = origin.lstrip(".")
-        up = len(origin) - len(stripped)
-        base = package[: len(package) - (up - 1)] if up else []
-        module = ".".join([*base, *([stripped] if stripped else [])])
-        yield module
-        for each in re.findall(r"\w+", names.split("#")[0]):
-            yield f"{module}.{each}" if module else each
-    yield from DOTTED_STRING.findall(text)
+    It might where the function has layers, which the proof has not; and, unless the operator set
+    proof = require, where it failed for another reason than a missing module: it may want the
+    network, or credentials.
+    """
+    if proof.failure is None:
+        return []
+    hopeless = proof.hopeless and not target.has_layers
+    text = f"The handler {target.handler} of {target.name} cannot be imported from the package: {proof.failure}"
+    if not hopeless and setting != "require":
+        return [
+            f"{text.rstrip('.')}. It may work in Lambda, with what the builder has not; its traceback is in the log"
+        ]
+    advice = (
+        "Is it named in the requirements, or copied by make_dist.sh?"
+        if hopeless
+        else "The import has the function's environment variables, but no credentials; proof = warn in config.ini "
+        "would deploy it all the same."
+    )
+    raise PackageError(f"{text.rstrip('.')}. {advice} The last lines of the import:\n{proof.tail}")
 
 
 # --- Stage: zip -----------------------------------------------------------------------------------
@@ -2463,6 +2745,8 @@ class Target:
     failure: str | None
     alias: Alias | None = None
     """The alias that the request names, if it is there."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Its environment variables."""
 
     @classmethod
     def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
@@ -2480,6 +2764,7 @@ class Target:
             state=state if state != "Failed" else f"Failed ({answer.get('StateReason', 'no reason given')})",
             busy=status == "InProgress" or state == "Pending",
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
+            environment=answer.get("Environment", {}).get("Variables", {}),
         )
 
 
@@ -3003,7 +3288,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         return answer
     made = make_package(checkout, toolchain, targets, job)
     packages = [Package.of(name, made.archive.sha256, checkout.commit) for name in names]
-    with job.log.step("deploy", f"[7/7] deploy {', '.join(names)}"):
+    with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
@@ -3020,9 +3305,9 @@ def fetch_project(request: BuildRequest, job: Job) -> tuple[Toolchain, Checkout]
     log.hide(token)
     log.hide(f"{job.settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
     source = Source(job.settings.repository_url(request.repo_name), job.settings.username, token)
-    with log.step("toolchain", "[1/7] get the toolchain"):
+    with log.step("toolchain", "[1/8] get the toolchain"):
         toolchain = get_toolchain(job.store, job.builder, job.space)
-    with log.step("clone", f"[2/7] clone {source.url}"):
+    with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
     return toolchain, checkout
@@ -3041,19 +3326,23 @@ class Made:
 
 
 def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Target], job: Job) -> Made:
-    """Install, stage, prune and zip."""
+    """Install, prune, stage, prove and zip."""
     space, log, shell = job.space, job.log, job.shell
-    with log.step("install", "[3/7] install requirements"):
+    with log.step("install", "[3/8] install requirements"):
         installed = install_requirements(checkout, toolchain, job.builder, shell)
-    with log.step("stage", "[4/7] stage the project"):
-        stage(checkout, space.staging, shell, log)
-    with log.step("prune", "[5/7] prune dependencies"):
-        pruned = prune(space.staging, installed)
+    with log.step("prune", "[4/8] prune dependencies"):
+        pruned = prune(space)
         log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
-    with log.step("zip", "[6/7] zip"):
+    with log.step("stage", "[5/8] stage the project"):
+        stage(checkout, space.staging, shell, log)
+        pruned = keep_imported(space, installed, pruned)
+        warnings = [*checkout.warnings, *(each for target in targets for each in check_handler(space.staging, target))]
+    with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
+        proofs, pruned = prove_all(pruned, targets, job)
+        warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
+    with log.step("zip", "[7/8] zip"):
         sizes = package_sizes(space.staging, installed.owners)
         check_size(sizes)
-        warnings = [*checkout.warnings, *(each for target in targets for each in check_handler(space.staging, target))]
         archive = write_zip(space.staging, space.archive)
         log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings))
@@ -3132,7 +3421,7 @@ def build_result(request: BuildRequest, made: Made, deployments: Sequence[Deploy
             "files": made.pruned.files,
             "bytes": made.pruned.bytes,
             "reasons": dict(made.pruned.reasons),
-            "kept": list(made.pruned.kept),
+            "kept": dict(made.pruned.kept),
         },
         "warnings": warnings,
         "log": None,

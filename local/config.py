@@ -150,6 +150,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "ephemeral_storage": Key(between(512, 10240, "MB"), "4096"),
         "timeout": Key(between(1, 900, "seconds"), "900"),
         "deployable_functions": Key(deployable_fault, None),
+        "proof": Key(one_of("warn", "require", "off"), "warn"),
     },
     "git": {
         "base_url": Key(base_url_fault, None),
@@ -181,6 +182,7 @@ class Config:
     ephemeral_storage: int
     timeout: int
     deployable_functions: tuple[str, ...]
+    proof: str
     base_url: str
     username: str
     token_secret: str
@@ -207,6 +209,7 @@ class Config:
             ephemeral_storage=int(values["ephemeral_storage"]),
             timeout=int(values["timeout"]),
             deployable_functions=split_names(values["deployable_functions"]),
+            proof=values["proof"],
             base_url=values["base_url"].rstrip("/"),
             username=values["username"],
             token_secret=values["token_secret"],
@@ -224,6 +227,7 @@ class Config:
         return {
             "YO_DAWG_DEPLOYMENT_BUCKET": self.deployment_bucket,
             "YO_DAWG_DEPLOYABLE_FUNCTIONS": ",".join(self.deployable_functions),
+            "YO_DAWG_PROOF": self.proof,
             "YO_DAWG_BASE_URL": self.base_url,
             "YO_DAWG_USERNAME": self.username,
             "YO_DAWG_TOKEN_SECRET": self.token_secret,
@@ -243,6 +247,7 @@ class Config:
             "EphemeralStorage": str(self.ephemeral_storage),
             "Timeout": str(self.timeout),
             "DeployableFunctions": ",".join(self.deployable_functions),
+            "Proof": self.proof,
             "BaseUrl": self.base_url,
             "Username": self.username,
             "TokenSecret": self.token_secret,

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.embedded import Builder
+from tests.embedded import Builder, FunctionFailed
 
 pytestmark = pytest.mark.embedded
 
@@ -46,7 +46,7 @@ def test_the_seeds_own_payload_builds_a_project(builder: Builder) -> None:
     assert builder.invoke("project-to-build", {"name": "dawg"}) == {"hello": "dawg"}
     log = builder.stored(f"{builder.name}/builds/project-to-build/")
     text = next(content for key, content in log.items() if key.endswith(".log")).decode()
-    assert re.search(r"^\[3/7\] install requirements … \d+\.\d s$", text, re.MULTILINE), text
+    assert re.search(r"^\[3/8\] install requirements … \d+\.\d s$", text, re.MULTILINE), text
     assert "+ six==1.17.0" in text
 
 
@@ -104,6 +104,62 @@ def test_make_dist_gets_what_it_was_promised(builder: Builder) -> None:
     assert package.read("a.txt").decode().strip() == str(tuple(int(each) for each in builder.runtime[6:].split(".")))
     assert "AWS_" not in package.read("env.txt").decode()
     assert builder.invoke("scripted", {}) == {"hello": "world"}
+
+
+LOOK_AROUND = """
+import os, sys
+
+import six
+
+try:
+    open(os.path.join(os.environ["LAMBDA_TASK_ROOT"], "cache"), "w")
+except OSError as error:
+    print("writing:", error.strerror)
+print("variables:", *sorted(os.environ))
+print("table:", os.environ["TABLE"])
+print("builder's:", sorted(name for name in sys.modules if "virtualenv" in name or "dulwich" in name))
+try:
+    import virtualenv
+except ImportError:
+    print("no virtualenv")
+try:
+    import boto3
+    boto3.client("sts").get_caller_identity()
+except Exception as error:
+    print("boto3:", type(error).__name__)
+
+
+def lambda_handler(event, context):
+    return "proved"
+"""
+
+
+def test_a_handler_is_proved_with_what_its_function_has_and_without_the_builders_rights(builder: Builder) -> None:
+    files = {"lambda_function.py": LOOK_AROUND, "requirements.txt": "six==1.17.0\n"}
+    builder.add_project("proved", files)
+    builder.functions.update_function_configuration(FunctionName="proved", Environment={"Variables": {"TABLE": "t-1"}})
+    answer = builder.build("proved")
+    assert (answer["status"], answer["warnings"]) == ("deployed", [])
+    (log,) = (body for key, body in builder.stored(f"{builder.name}/builds/proved/").items() if key.endswith(".log"))
+    said = dict(line.strip().split(": ", 1) for line in log.decode().splitlines() if ": " in line)
+    assert said["writing"] == "Permission denied"
+    assert {"AWS_REGION", "LAMBDA_TASK_ROOT", "TABLE", "_HANDLER"} <= set(said["variables"].split())
+    assert not [
+        name for name in said["variables"].split() if re.search("ACCESS|SECRET|SESSION|YO_DAWG|RUNTIME_API", name)
+    ]
+    assert (said["table"], said["builder's"], said["boto3"]) == ("t-1", "[]", "NoCredentialsError")
+    assert "no virtualenv" in log.decode()
+    assert builder.invoke("proved", {}) == "proved"
+    assert not {"cache"} & set(builder.package("proved").namelist())
+
+
+def test_a_handler_that_cannot_be_imported_is_not_deployed(builder: Builder) -> None:
+    builder.add_project("unproved", {"lambda_function.py": f"import reqests\n{HANDLER}"})
+    before = builder.functions.get_function_configuration(FunctionName="unproved")["CodeSha256"]
+    with pytest.raises(FunctionFailed, match="No module named 'reqests'") as failed:
+        builder.build("unproved")
+    assert failed.value.type == "PackageError"
+    assert builder.functions.get_function_configuration(FunctionName="unproved")["CodeSha256"] == before
 
 
 def test_a_package_of_nearly_250_mb_is_built_in_little_memory(builder: Builder) -> None:

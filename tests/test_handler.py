@@ -33,6 +33,7 @@ from lambda_function import (
     PackageError,
     RequestError,
     SourceError,
+    Workspace,
     YoDawgError,
     lambda_handler,
     processes_below,
@@ -208,14 +209,25 @@ def test_a_project_is_built_and_deployed(yard: Yard, capsys: pytest.CaptureFixtu
     assert result["package"]["zip_bytes"] == len(package)
     assert dict(result["package"]["largest"]).keys() == {"library", "(project)"}
     assert set(result["pruned"]["reasons"]) == {"tests", "installer's records"}
-    assert list(result["seconds"]) == ["total", "toolchain", "clone", "install", "stage", "prune", "zip", "deploy"]
+    assert list(result["seconds"]) == [
+        "total",
+        "toolchain",
+        "clone",
+        "install",
+        "prune",
+        "stage",
+        "prove",
+        "zip",
+        "deploy",
+    ]
     json.dumps(result)  # Lambda will
 
     log = yard.read(result["log"].removeprefix("s3://bucket/")).decode()
     stages = [line.rpartition(" …")[0] for line in log.splitlines() if line.startswith("[") and line.endswith(" …")]
     assert stages == [
-        "[1/7] get the toolchain", f"[2/7] clone {yard.git.url}/project.git", "[3/7] install requirements",
-        "[4/7] stage the project", "[5/7] prune dependencies", "[6/7] zip", "[7/7] deploy api",
+        "[1/8] get the toolchain", f"[2/8] clone {yard.git.url}/project.git", "[3/8] install requirements",
+        "[4/8] prune dependencies", "[5/8] stage the project", "[6/8] prove that app.handler can be imported",
+        "[7/8] zip", "[8/8] deploy api",
     ]  # fmt: skip
     assert log in capsys.readouterr().out
     record = yard.record
@@ -382,7 +394,7 @@ def test_out_of_time_names_the_stage_and_leaves_nothing(yard: Yard) -> None:
     with pytest.raises(DeadlineError) as ended:
         yard.build()
     said = str(ended.value)
-    assert said.startswith('Out of time in "[4/7] stage the project": ')
+    assert said.startswith('Out of time in "[5/8] stage the project": ')
     assert "of the 300 s" in said
     assert "install" in said.partition("are gone (")[2]
     assert "Nothing was deployed." in said
@@ -400,7 +412,7 @@ def test_out_of_time_while_deploying_does_not_say_that_nothing_was_deployed(
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(DeadlineError, match=r"config\.ini .* api runs the code that it ran before\.$") as ended:
         yard.build()
-    assert '"[7/7] deploy api"' in str(ended.value)
+    assert '"[8/8] deploy api"' in str(ended.value)
     assert "Nothing was deployed" not in str(ended.value)
 
 
@@ -416,8 +428,8 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
 
 
 def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(staging: Path, installed: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted", str(staging / "a.py"))  # as after chattr +i
+    def refused(space: Workspace) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(space.staging / "a.py"))  # as after chattr +i
 
     monkeypatch.setattr(yo, "prune", refused)
     yard.add_project({"app.py": HANDLER})
@@ -572,7 +584,7 @@ def test_who_asks_again_just_after_it_was_built_is_not_built_again(
     capsys.readouterr()
     again = yard.build()
     assert {**again, "seconds": 0} == {**first, "seconds": 0, "status": "unchanged"}
-    assert "[3/7]" not in capsys.readouterr().out
+    assert "[3/8]" not in capsys.readouterr().out
     assert len(yard.keys("builds/")) == 2, "one record and one log"
 
 
@@ -595,7 +607,7 @@ def test_who_means_another_build_gets_one(
     else:
         fields = {"ref": "main"}
     yard.build(**fields)
-    assert "[3/7]" in capsys.readouterr().out
+    assert "[3/8]" in capsys.readouterr().out
     assert len(yard.keys("builds/")) == 4
 
 
@@ -639,7 +651,7 @@ def test_several_functions_are_deployed_from_one_build(yard: Yard, capsys: pytes
         assert outcome == {
             "status": "deployed", "function_arn": found["FunctionArn"], "version": "1", "alias": None,
         }  # fmt: skip
-    assert capsys.readouterr().out.count("[2/7] clone") == 2, "begun and ended once"
+    assert capsys.readouterr().out.count("[2/8] clone") == 2, "begun and ended once"
     again = yard.build(function=["api", "other-a"], force=False)
     assert (again["status"], {each["status"] for each in again["functions"].values()}) == ("unchanged", {"unchanged"})
 

@@ -161,7 +161,7 @@ def test_a_pyproject_that_cannot_be_read_is_said_so(tmp_path: Path, text: str) -
 
 
 def test_a_project_without_requirements_gets_nothing(install: Install, space: Workspace) -> None:
-    assert install({"app.py": ""}) == Installed((), {}, {})
+    assert install({"app.py": ""}) == Installed((), {})
     assert list(space.staging.iterdir()) == []
 
 
@@ -201,8 +201,8 @@ def test_requirements_and_theirs_are_installed(install: Install, space: Workspac
     assert (space.staging / "beta.py").read_text() == "b = 2\n"
     assert installed.owners["alpha/data.txt"] == "alpha"
     assert installed.owners["beta.py"] == "beta"
-    assert {"alpha/__init__.py", "beta.py", "alpha-1.0.dist-info/METADATA"} <= installed.marks.keys()
-    assert not any(name.endswith(".pyc") for name in installed.marks)
+    assert {"alpha/__init__.py", "beta.py", "alpha-1.0.dist-info/METADATA"} <= installed.owners.keys()
+    assert not list(space.staging.rglob("*.pyc"))
 
 
 @pytest.mark.parametrize("line", ["./lib", "-e ./lib", "lib @ file:INDEX/../tmp/yo-dawg/checkout/lib"])
@@ -254,7 +254,6 @@ def test_files_of_metadata_that_cannot_be_read_belong_to_nobody(
     installed = install({"requirements.txt": f"{OFFLINE}beta\n"})
     assert installed.names == ("beta==2.0", "y==1"), "and what a name holds cannot forge a line"
     assert set(installed.owners.values()) == {"beta"}
-    assert "x.dist-info/METADATA" in installed.marks
 
 
 # --- What fails, and what is to be done -------------------------------------------------------------------

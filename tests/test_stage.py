@@ -205,8 +205,8 @@ def test_a_staging_directory_that_is_not_ours_any_more_is_refused(space: Workspa
 
 
 def test_what_was_left_out_is_told(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    run(space, {"a.py": "", "tests/b.py": "", ".forged\n[7/7] deploy": ""})
-    assert "copied 1 files, left out .forged�[7" in capsys.readouterr().out
+    run(space, {"a.py": "", "tests/b.py": "", ".forged\n[8/8] deploy": ""})
+    assert "copied 1 files, left out .forged�[8" in capsys.readouterr().out
 
 
 def test_junk_is_told_by_the_place_too(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def config(**changes: Any) -> Config:
         "token_secret": "",
         "deploy_key_secret": "",
         "known_hosts": "",
+        "proof": "warn",
     }
     return Config(**(values | changes))
 

@@ -1,0 +1,307 @@
+"""The import proof: the real handler, imported as Lambda would; what pruning took too much of comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from lambda_function import (
+    Aws,
+    Builder,
+    Job,
+    Log,
+    PackageError,
+    Proof,
+    Pruned,
+    Settings,
+    Shell,
+    Store,
+    Target,
+    Workspace,
+    check_proof,
+    prove,
+    prune,
+)
+
+BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
+HANDLER = "def handler(event, context): ...\n"
+INFO = "pkg-1.0.dist-info"
+
+
+def target(
+    handler: str = "app.handler", *, has_layers: bool = False, environment: Mapping[str, str] | None = None
+) -> Target:
+    answer = {"FunctionName": "api", "FunctionArn": "arn", "Handler": handler}
+    layers = [{"Arn": "layer"}] if has_layers else []
+    return Target.from_configuration({**answer, "Layers": layers, "Environment": {"Variables": environment or {}}})
+
+
+def lay_out(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+Prove = Callable[..., tuple[Proof, Pruned]]
+
+
+@pytest.fixture
+def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
+    """What installs and prunes some files, lays a project over them, and proves it."""
+
+    def run(project: dict[str, str], installed: dict[str, str] | None = None, **options: str) -> tuple[Proof, Pruned]:
+        space.checkout.mkdir()
+        lay_out(space.staging, {"pkg/__init__.py": "", **(installed or {})})
+        pruned = prune(space)
+        lay_out(space.staging, project)
+        setting = options.pop("proof", "warn")
+        settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)
+        store = Store(None, "b", "yo-dawg", "123456789012")
+        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+        return prove(pruned, target(options.pop("handler", "app.handler"), environment=options), job)
+
+    return run
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_the_import_loads_is_known(attempt: Prove) -> None:
+    proof, pruned = attempt({"app.py": f"import pkg.used\n{HANDLER}"}, {"pkg/used.py": "", "pkg/idle.py": ""})
+    assert proof.failure is None
+    assert proof.loaded == {"app.py", "pkg/__init__.py", "pkg/used.py"}
+    assert pruned.kept == {}
+
+
+@pytest.mark.parametrize("handler", ["app.handler", "in_a_folder/app.handler", "in_a_folder.app.handler"])
+def test_handlers_are_found_where_lambda_finds_them(attempt: Prove, handler: str) -> None:
+    proof, _ = attempt({"app.py": HANDLER, "in_a_folder/app.py": HANDLER}, handler=handler)
+    assert proof.failure is None
+
+
+HIDDEN = "name = 'te' + 'sts'\n"
+"""Hides from the search in the sources that tests are imported."""
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "group", "alone"),
+    [
+        pytest.param(
+            f"import importlib\n{HIDDEN}importlib.import_module(f'pkg.{{name}}.helper')\n",
+            "pkg/tests/helper.py",
+            "pkg/tests",
+            True,
+            id="a module",
+        ),
+        pytest.param(
+            f"{HIDDEN}try:\n    __import__(f'pkg.{{name}}')\nexcept ImportError:\n    pass\n",
+            "pkg/tests/helper.py",
+            "pkg/tests",
+            True,
+            id="a module, its absence tolerated",
+        ),
+        pytest.param(
+            "import pathlib, pkg\npathlib.Path(pkg.__path__[0], 'docs/usage.txt').read_text()\n",
+            "pkg/docs/usage.txt",
+            "pkg/docs",
+            True,
+            id="a file",
+        ),
+        pytest.param(
+            "import os, pkg\nassert os.listdir(pkg.__path__[0] + '/docs')\n",
+            "pkg/docs/a.txt",
+            "pkg/docs",
+            True,
+            id="a folder",
+        ),
+        pytest.param(
+            "import importlib.metadata\nassert importlib.metadata.files('pkg')\n",
+            f"{INFO}/RECORD",
+            f"{INFO}/RECORD",
+            True,
+            id="metadata",
+        ),
+        pytest.param(
+            "import os, pkg\nif not os.path.exists(pkg.__path__[0] + '/include/a.h'):\n    1 / 0\n",
+            "pkg/include/a.h",
+            "pkg/include/a.h",
+            False,
+            id="what is only asked for",
+        ),
+    ],
+)
+def test_what_pruning_broke_is_put_back(
+    attempt: Prove, space: Workspace, code: str, file: str, group: str, alone: bool
+) -> None:
+    installed = {
+        file: "" if file.endswith(".py") else "pkg/__init__.py,,",
+        f"{INFO}/METADATA": "Name: pkg\nVersion: 1.0\n",
+        "pkg/more/tests/a.py": "",
+    }
+    proof, pruned = attempt({"app.py": code + HANDLER}, installed)
+    assert proof.failure is None
+    assert file in names(space.staging)
+    assert "app.handler" in pruned.kept[group]
+    assert alone == (pruned.kept.keys() == {group})
+    assert file not in pruned.taken
+
+
+def test_what_is_put_back_may_want_more(attempt: Prove, space: Workspace) -> None:
+    installed = {
+        "pkg/tests/__init__.py": f"{HIDDEN}__import__(f'pkg.more.{{name}}.helper')\n",
+        "pkg/more/__init__.py": "",
+        "pkg/more/tests/helper.py": "",
+        "pkg/other/tests/a.py": "",
+    }
+    proof, pruned = attempt({"app.py": f"{HIDDEN}__import__(f'pkg.{{name}}')\n{HANDLER}"}, installed)
+    assert proof.failure is None
+    assert pruned.kept.keys() == {"pkg/tests", "pkg/more/tests"}
+    assert names(space.pruned) == pruned.taken.keys() == {"pkg/other/tests/a.py"}
+
+
+def test_a_failure_that_is_not_ours_leaves_the_package_pruned(attempt: Prove, space: Workspace) -> None:
+    proof, pruned = attempt({"app.py": "import os\nos.environ['TABLE']\n"}, {"pkg/tests/a.py": ""})
+    assert proof.failure == "KeyError: 'TABLE'"
+    assert not proof.hopeless
+    assert (pruned.kept, names(space.pruned)) == ({}, {"pkg/tests/a.py"})
+
+
+@pytest.mark.parametrize(
+    ("files", "failure"),
+    [
+        pytest.param({"app.py": "import pgk\n"}, "ModuleNotFoundError: No module named 'pgk'", id="no module"),
+        pytest.param({"app.py": "from pkg import x\n"}, "ImportError: cannot import name 'x' from 'pkg'", id="no name"),
+        pytest.param({"app.py": "import b\n", "b.py": "def"}, "SyntaxError", id="no Python"),
+        pytest.param({"app.py": "from pkg import *\n"}, "app defines no 'handler'", id="no handler"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["warn", "require"])
+def test_what_cannot_work_in_lambda_either_always_stops_the_build(
+    attempt: Prove, files: dict[str, str], failure: str, setting: str
+) -> None:
+    proof, _ = attempt(files, proof=setting)
+    with pytest.raises(PackageError, match="app.handler of api cannot be imported") as refused:
+        check_proof(proof, target(), setting)
+    assert failure in str(refused.value)
+    if "defines no" not in failure:
+        assert "Traceback (most recent call last)" in str(refused.value)
+        assert 'app.py", line 1' in str(refused.value)
+
+
+def test_with_layers_a_missing_module_is_only_a_warning(attempt: Prove) -> None:
+    proof, _ = attempt({"app.py": "import from_a_layer\n"})
+    (warning,) = check_proof(proof, target(has_layers=True), "warn")
+    assert "No module named 'from_a_layer'" in warning
+
+
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        pytest.param("1 / 0\n", "ZeroDivisionError: division by zero", id="an exception"),
+        pytest.param("import sys\nsys.exit('no')\n", "SystemExit: no", id="exit"),
+        pytest.param("import os\nos._exit(0)\n", "the import ended the process", id="exit without a word"),
+        pytest.param("import os\nos.kill(os.getpid(), 11)\n", "the import was ended by SIGSEGV", id="a crash"),
+        pytest.param("import os\nos.kill(os.getpid(), 14)\n", "the import was ended by SIGALRM", id="too long"),
+    ],
+)
+def test_other_failures_warn_or_stop_as_the_operator_decides(attempt: Prove, code: str, failure: str) -> None:
+    proof, _ = attempt({"app.py": code})
+    assert proof.failure == failure
+    (warning,) = check_proof(proof, target(), "warn")
+    assert failure in warning
+    with pytest.raises(PackageError, match="proof = warn") as refused:
+        check_proof(proof, target(), "require")
+    assert failure in str(refused.value)
+
+
+def test_off_means_off(attempt: Prove, space: Workspace) -> None:
+    proof, _ = attempt({"app.py": "open('/proc/self/cwd/ran', 'w')\nimport nothing\n"}, proof="off")
+    assert check_proof(proof, target(), "off") == []
+    assert "ran" not in names(space.staging)
+
+
+LOOK = """
+import json, os, sys
+for each in sorted(os.environ), sorted(sys.modules), [os.getcwd(), sys.path[0]]:
+    print(json.dumps(each))
+"""
+
+
+def test_the_import_sees_what_lambda_would_show_it(
+    attempt: Prove, space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof, _ = attempt({"app.py": f"{LOOK}{HANDLER}"})
+    assert proof.failure is None
+    said = capsys.readouterr().out
+    assert '"AWS_REGION"' in said
+    assert "AWS_SECRET" not in said
+    assert "AWS_ACCESS" not in said
+    assert '"HOME"' not in said
+    assert '"lambda_function"' not in said
+    assert f'"{space.staging}", "{space.staging}"' in said
+
+
+def test_the_functions_own_variables_are_there_and_its_secrets_are_masked(
+    attempt: Prove, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "import os, helper\nfor name in ('TABLE', 'API_KEY', 'DSN', 'WHERE'):\n    print(name, os.environ[name])\n"
+        "raise ValueError(os.environ['API_KEY'])\n"
+    )
+    proof, _ = attempt(
+        {"app.py": code, "lib/helper.py": ""},
+        TABLE="users", API_KEY="canary-of-the-function", DSN="pg://u:canary-password@h", WHERE="/var/task/lib",
+        PYTHONPATH="/var/task/lib",
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "TABLE users\n" in said
+    assert "API_KEY ***\n" in said
+    assert "/staging/lib\n" in said
+    assert "canary" not in said + proof.tail
+    with pytest.raises(PackageError) as refused:
+        check_proof(proof, target(), "require")
+    assert "canary" not in str(refused.value)
+
+
+FORGERIES = {
+    "nonsense": "print('[', file=open(ANSWER, 'w'))",
+    "another shape": "print('[]', file=open(ANSWER, 'w'))",
+    "no list": 'print(\'{"loaded": 1, "sought": [], "failure": null, "hopeless": false}\', file=open(ANSWER, "w"))',
+    "deep": "print('[' * 100_000, file=open(ANSWER, 'w'))",
+    "a pipe": "os.mkfifo(ANSWER)",
+    "a link": "os.symlink('/etc/passwd', ANSWER)",
+    "a folder": "os.mkdir(ANSWER)",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_forged_answer_is_no_answer(attempt: Prove, space: Workspace, forgery: str) -> None:
+    code = f"import os\nANSWER = {str(space.root / 'proof.json')!r}\n{forgery}\nos._exit(0)\n"
+    proof, _ = attempt({"app.py": code}, {"pkg/tests/a.py": ""})
+    assert proof.failure == "the import ended the process"
+
+
+def test_an_import_that_replaces_the_package_is_refused(attempt: Prove, space: Workspace) -> None:
+    code = f"import os\nos.rename({str(space.staging)!r}, '/tmp/yo-dawg-gone')\n".replace(
+        "/tmp/yo-dawg-gone", str(space.scratch / "gone")
+    )
+    with pytest.raises(PackageError, match="removed or replaced the builder's directory"):
+        attempt({"app.py": code + HANDLER})
+
+
+def test_threads_of_the_import_do_not_hold_the_build(attempt: Prove) -> None:
+    code = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    proof, _ = attempt({"app.py": code + HANDLER})
+    assert proof.failure is None
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere; tests/test_embedded.py has it in the sandbox")
+def test_the_package_is_read_only(attempt: Prove, space: Workspace) -> None:
+    proof, _ = attempt({"app.py": "open('x', 'w')\n"})
+    assert proof.failure
+    assert proof.failure.startswith("PermissionError")
+    (space.staging / "x").write_text("and is ours again afterwards")
