@@ -151,6 +151,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "timeout": Key(between(1, 900, "seconds"), "900"),
         "deployable_functions": Key(deployable_fault, None),
         "proof": Key(one_of("warn", "require", "off"), "warn"),
+        "bytecode": Key(one_of("used", "all", "none"), "used"),
     },
     "git": {
         "base_url": Key(base_url_fault, None),
@@ -183,6 +184,7 @@ class Config:
     timeout: int
     deployable_functions: tuple[str, ...]
     proof: str
+    bytecode: str
     base_url: str
     username: str
     token_secret: str
@@ -210,6 +212,7 @@ class Config:
             timeout=int(values["timeout"]),
             deployable_functions=split_names(values["deployable_functions"]),
             proof=values["proof"],
+            bytecode=values["bytecode"],
             base_url=values["base_url"].rstrip("/"),
             username=values["username"],
             token_secret=values["token_secret"],
@@ -228,6 +231,7 @@ class Config:
             "YO_DAWG_DEPLOYMENT_BUCKET": self.deployment_bucket,
             "YO_DAWG_DEPLOYABLE_FUNCTIONS": ",".join(self.deployable_functions),
             "YO_DAWG_PROOF": self.proof,
+            "YO_DAWG_BYTECODE": self.bytecode,
             "YO_DAWG_BASE_URL": self.base_url,
             "YO_DAWG_USERNAME": self.username,
             "YO_DAWG_TOKEN_SECRET": self.token_secret,
@@ -248,6 +252,7 @@ class Config:
             "Timeout": str(self.timeout),
             "DeployableFunctions": ",".join(self.deployable_functions),
             "Proof": self.proof,
+            "Bytecode": self.bytecode,
             "BaseUrl": self.base_url,
             "Username": self.username,
             "TokenSecret": self.token_secret,

@@ -853,6 +853,7 @@ def as_asked(checkout: Checkout) -> dict[str, Any]:
                 "YO_DAWG_DEPLOY_KEY_SECRET": "",
                 "YO_DAWG_KNOWN_HOSTS": "",
                 "YO_DAWG_PROOF": "warn",
+                "YO_DAWG_BYTECODE": "used",
             }
         },
     }

@@ -15,6 +15,7 @@ GOOD = {
     "YO_DAWG_DEPLOY_KEY_SECRET": "",
     "YO_DAWG_KNOWN_HOSTS": "",
     "YO_DAWG_PROOF": "warn",
+    "YO_DAWG_BYTECODE": "used",
 }
 
 
@@ -43,6 +44,7 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         pytest.param({"BASE_URL": "https://github.com/me?x=1"}, "query", id="query"),
         pytest.param({"BASE_URL": "http://git.example/me", "TOKEN_SECRET": "s"}, "plain http", id="token over http"),
         pytest.param({"DEPLOY_KEY_SECRET": "s"}, "use token_secret", id="deploy key"),
+        pytest.param({"BYTECODE": "on"}, "bytecode is 'on', not one of used, all, none", id="bytecode"),
         pytest.param({"PROOF": "on"}, "proof is 'on', not one of warn, require, off", id="proof"),
         pytest.param({"DEPLOYABLE_FUNCTIONS": " "}, "deployable_functions is not set", id="nothing deployable"),
     ],

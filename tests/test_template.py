@@ -143,6 +143,7 @@ def config(**changes: Any) -> Config:
         "deploy_key_secret": "",
         "known_hosts": "",
         "proof": "warn",
+        "bytecode": "used",
     }
     return Config(**(values | changes))
 

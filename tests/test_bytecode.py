@@ -1,0 +1,137 @@
+"""Bytecode: for what the proof loaded, valid whatever the dates, the same wherever and whenever it is made."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import lambda_function as yo
+from lambda_function import (
+    Aws,
+    Builder,
+    Job,
+    Log,
+    PackageError,
+    Settings,
+    Shell,
+    Store,
+    Workspace,
+    child_environ,
+    package_sizes,
+    put_python_on_path,
+    workspace,
+    write_bytecode,
+    write_zip,
+)
+
+BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
+TAG = sys.implementation.cache_tag
+FILES = {
+    "app.py": "import pkg\ndef handler(event, context):\n    return [x for x in 'abc' if x in {'a', 1, 2.0}]\n",
+    "pkg/__init__.py": "",
+    "pkg/idle.py": "def f(x):\n    return x[1:2]\n",
+    "pkg/template.py": "this is {no} Python\n",
+    "pkg/latin.py": "x = '\xe9'\n",
+}
+LOADED = frozenset({"app.py", "pkg/__init__.py", "../../etc/passwd", "gone.py"})
+
+
+def compiled(tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, str] | None = None) -> Path:
+    """Compile a package in a workspace below tmp; return its zip."""
+    tmp.mkdir()
+    settings = Settings("b", ("*",), "https://g", "", "", tmp, tmp_is_ours=False, proof=proof, bytecode=setting)
+    log = Log(())
+    with workspace(tmp, tmp_is_ours=False) as space:
+        put_python_on_path(space)
+        for name, text in {**FILES, **(files or {})}.items():
+            (space.staging / name).parent.mkdir(exist_ok=True)
+            (space.staging / name).write_text(text, encoding="latin-1")
+        shell = Shell(child_environ(space, settings), log)
+        store = Store(None, "b", "yo-dawg", "123456789012")
+        write_bytecode(LOADED, Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store))
+        sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
+        assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
+        return write_zip(space.staging, space.archive).path.rename(tmp / "package.zip")
+
+
+def bytecode(package: Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(package).namelist() if name.endswith(".pyc")}
+
+
+USED = {f"__pycache__/app.{TAG}.pyc", f"pkg/__pycache__/__init__.{TAG}.pyc"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "proof", "expected"),
+    [
+        pytest.param("used", "warn", USED, id="used"),
+        pytest.param("used", "off", USED | {f"pkg/__pycache__/idle.{TAG}.pyc"}, id="used, but nothing was proved"),
+        pytest.param("all", "warn", USED | {f"pkg/__pycache__/idle.{TAG}.pyc"}, id="all that is Python"),
+        pytest.param("none", "warn", set(), id="none"),
+    ],
+)
+def test_what_is_compiled(tmp_path: Path, setting: str, proof: str, expected: set[str]) -> None:
+    assert bytecode(compiled(tmp_path / "a", setting, proof=proof)) == expected
+
+
+def test_bytecode_is_never_checked_and_speaks_of_lambdas_paths(tmp_path: Path) -> None:
+    with zipfile.ZipFile(compiled(tmp_path / "a", "used")) as package:
+        content = package.read(f"__pycache__/app.{TAG}.pyc")
+    assert content[:8] == importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
+    assert marshal.loads(content[16:]).co_filename == "/var/task/app.py"  # noqa: S302  # we have just made it
+
+
+def test_python_uses_it_although_the_dates_are_others(tmp_path: Path) -> None:
+    with zipfile.ZipFile(compiled(tmp_path / "a", "used")) as package:
+        package.extractall(tmp_path / "task")
+    (tmp_path / "task/app.py").write_text("handler = None  # newer, and not looked at\n")
+    command = [sys.executable, "-c", "import app; print(app.handler({}, None), app.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path / "task", capture_output=True, text=True, check=True)
+    assert done.stdout == f"['a'] {tmp_path}/task/app.py\n"
+
+
+def test_it_is_the_same_in_another_place_beside_other_modules_and_with_other_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = compiled(tmp_path / "one", "used")
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert compiled(tmp_path / "another", "used").read_bytes() == one.read_bytes()
+    more = zipfile.ZipFile(compiled(tmp_path / "more", "all"))
+    for name in USED:
+        assert more.read(name) == zipfile.ZipFile(one).read(name)
+
+
+def test_what_make_dist_compiled_is_shipped_as_it_is(tmp_path: Path) -> None:
+    mine = f"__pycache__/app.{TAG}.pyc"
+    package = zipfile.ZipFile(compiled(tmp_path / "a", "used", files={"__pycache__/x": "", mine: "mine"}))
+    assert package.read(mine) == b"mine"
+
+
+def test_a_package_that_bytecode_would_make_too_large_goes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: Workspace, shell: Shell, log: Log
+) -> None:
+    settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False, bytecode="all")
+    store = Store(None, "b", "yo-dawg", "123456789012")
+    job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+    (space.staging / "app.py").write_text(FILES["app.py"])
+    (space.staging / "mine.pyc").write_text("mine")
+    limit = len(FILES["app.py"]) + len("mine")
+    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
+    (warning,) = write_bytecode(LOADED, job)
+    assert "it goes without" in warning
+    assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
+    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
+    assert write_bytecode(LOADED, job) == []
+    assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
+
+
+def test_a_compiler_that_fails_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="the compiler ended with exit status 1") as refused:
+        compiled(tmp_path / "a", "used", files={"pkg/__pycache__": "a file, where a folder should be"})
+    assert "FileExistsError" in str(refused.value)
