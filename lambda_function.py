@@ -2647,7 +2647,7 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 # --- Stage: compile --------------------------------------------------------------------------------
 
 
-def write_bytecode(loaded: Set[str], job: Job) -> list[str]:
+def write_bytecode(loaded: Set[str], installed: Installed, job: Job) -> list[str]:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
@@ -2661,7 +2661,8 @@ def write_bytecode(loaded: Set[str], job: Job) -> list[str]:
     before = dict(tree_files(space.staging))
     names = [name for name in before if name.endswith(".py") and (every or name in loaded)]
     program = f"{inspect.getsource(compile_modules)}\ncompile_modules()"
-    question = json.dumps({"root": str(space.staging), "names": names, "workers": os.cpu_count()})
+    own = [name for name in names if name not in installed.owners]
+    question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
     try:
         job.shell.run(Command([sys.executable, "-P", "-S", "-c", program], space.root, stdin=question.encode()))
     except CommandFailed as error:
@@ -2679,10 +2680,11 @@ def write_bytecode(loaded: Set[str], job: Job) -> list[str]:
 def compile_modules() -> None:
     """Compile modules, on all processors.  Runs as a program of its own, like ``import_handler``.
 
-    The bytecode is never checked against its source ("unchecked"): a check by date would always
-    fail, since all files in a package have one date.  It names its source as Lambda will.  Version
-    2 of marshal writes no references: where a later one puts them depends on what else the process
-    has compiled, and two builds would differ.
+    That of dependencies is never checked against its source ("unchecked"): a check by date would
+    always fail, since all files in a package have one date.  That of the project's own modules is,
+    by a hash: who edits one in the Lambda console must not edit in vain.  (PEP 552 has both.)  It
+    names its source as Lambda will.  Version 2 of marshal writes no references: where a later one
+    puts them depends on what else the process has compiled, and two builds would differ.
     """
     import importlib.util
     import json
@@ -2691,6 +2693,7 @@ def compile_modules() -> None:
     import sys
 
     job = json.load(sys.stdin)
+    checked = set(job["checked"])
     number, workers = 0, []
     while number < job["workers"] - 1:
         workers.append(os.fork())
@@ -2713,8 +2716,9 @@ def compile_modules() -> None:
         except ValueError:
             content = marshal.dumps(code)  # Python 3.14 has constants that version 2 cannot write
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        flags = b"\3\0\0\0" if name in checked else b"\1\0\0\0"
         with open(target, "xb") as file:
-            file.write(importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(text) + content)
+            file.write(importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(text) + content)
     if 0 not in workers:
         failed = [pid for pid in workers if os.waitpid(pid, 0)[1]]
         sys.exit(bool(failed))
@@ -3424,7 +3428,7 @@ def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Tar
         proofs, pruned = prove_all(pruned, targets, job)
         warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
     with log.step("zip", "[7/8] compile and zip"):
-        warnings += write_bytecode({name for _, proof in proofs for name in proof.loaded}, job)
+        warnings += write_bytecode({name for _, proof in proofs for name in proof.loaded}, installed, job)
         sizes = package_sizes(space.staging, installed.owners)
         check_size(sizes)
         archive = write_zip(space.staging, space.archive)

@@ -15,6 +15,7 @@ import lambda_function as yo
 from lambda_function import (
     Aws,
     Builder,
+    Installed,
     Job,
     Log,
     PackageError,
@@ -42,6 +43,9 @@ FILES = {
 LOADED = frozenset({"app.py", "pkg/__init__.py", "../../etc/passwd", "gone.py"})
 
 
+INSTALLED = Installed((), {"pkg/__init__.py": "pkg", "pkg/idle.py": "pkg"})
+
+
 def compiled(tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, str] | None = None) -> Path:
     """Compile a package in a workspace below tmp; return its zip."""
     tmp.mkdir()
@@ -54,7 +58,7 @@ def compiled(tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, s
             (space.staging / name).write_text(text, encoding="latin-1")
         shell = Shell(child_environ(space, settings), log)
         store = Store(None, "b", "yo-dawg", "123456789012")
-        write_bytecode(LOADED, Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store))
+        write_bytecode(LOADED, INSTALLED, Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store))
         sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
         return write_zip(space.staging, space.archive).path.rename(tmp / "package.zip")
@@ -80,20 +84,29 @@ def test_what_is_compiled(tmp_path: Path, setting: str, proof: str, expected: se
     assert bytecode(compiled(tmp_path / "a", setting, proof=proof)) == expected
 
 
-def test_bytecode_is_never_checked_and_speaks_of_lambdas_paths(tmp_path: Path) -> None:
+def test_bytecode_speaks_of_lambdas_paths_and_only_that_of_the_project_is_checked(tmp_path: Path) -> None:
     with zipfile.ZipFile(compiled(tmp_path / "a", "used")) as package:
-        content = package.read(f"__pycache__/app.{TAG}.pyc")
-    assert content[:8] == importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
-    assert marshal.loads(content[16:]).co_filename == "/var/task/app.py"  # noqa: S302  # we have just made it
+        own = package.read(f"__pycache__/app.{TAG}.pyc")
+        dependency = package.read(f"pkg/__pycache__/__init__.{TAG}.pyc")
+    assert own[:8] == importlib.util.MAGIC_NUMBER + b"\3\0\0\0"
+    assert dependency[:8] == importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
+    assert marshal.loads(own[16:]).co_filename == "/var/task/app.py"  # noqa: S302  # we have just made it
 
 
-def test_python_uses_it_although_the_dates_are_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("edited", [True, False])
+def test_python_uses_it_whatever_the_dates_but_not_for_a_module_of_the_projects_that_was_edited(
+    tmp_path: Path, edited: bool
+) -> None:
     with zipfile.ZipFile(compiled(tmp_path / "a", "used")) as package:
         package.extractall(tmp_path / "task")
-    (tmp_path / "task/app.py").write_text("handler = None  # newer, and not looked at\n")
-    command = [sys.executable, "-c", "import app; print(app.handler({}, None), app.__file__)"]
+    (tmp_path / "task/pkg/__init__.py").write_text("raise SystemExit('not looked at')\n")
+    if edited:
+        (tmp_path / "task/app.py").write_text("import pkg\ndef handler(event, context):\n    return 'edited'\n")
+    command = [sys.executable, "-v", "-c", "import app; print(app.handler({}, None), app.__file__)"]
     done = subprocess.run(command, cwd=tmp_path / "task", capture_output=True, text=True, check=True)
-    assert done.stdout == f"['a'] {tmp_path}/task/app.py\n"
+    assert done.stdout == f"{'edited' if edited else ['a']} {tmp_path}/task/app.py\n"
+    used = f"matches {tmp_path}/task/app.py" in done.stderr
+    assert used != edited, "what was not edited is not compiled anew"
 
 
 def test_it_is_the_same_in_another_place_beside_other_modules_and_with_other_processors(
@@ -123,11 +136,11 @@ def test_a_package_that_bytecode_would_make_too_large_goes_without(
     (space.staging / "mine.pyc").write_text("mine")
     limit = len(FILES["app.py"]) + len("mine")
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
-    (warning,) = write_bytecode(LOADED, job)
+    (warning,) = write_bytecode(LOADED, INSTALLED, job)
     assert "it goes without" in warning
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
-    assert write_bytecode(LOADED, job) == []
+    assert write_bytecode(LOADED, INSTALLED, job) == []
     assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
 
 
