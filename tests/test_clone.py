@@ -6,22 +6,25 @@ import contextlib
 import gc
 import io
 import os
+import re
+import shutil
 import socket
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, Tag, Tree
 from dulwich.repo import Repo
 
 import lambda_function as yo
 from lambda_function import BuildRequest, Checkout, Log, Shell, Source, SourceError, Toolchain, Workspace, clone
 from local.git_server import AUTHOR, NEW_YEAR_2025, GitServer
+from tests.gitting import BLOB, COMMIT, NAMED_DELTA, OFFSET_DELTA, TREE, HandMade, header, sealed, server, serving
 
 FILE, SCRIPT, LINK, SUBMODULE = 0o100644, 0o100755, 0o120000, 0o160000
 TOKEN = "canary-token-of-the-git-host"
@@ -168,7 +171,7 @@ def test_what_is_asked_for_is_what_is_got(
         pytest.param("0123abcd", "A commit must be given by its full id", id="abbreviated"),
         pytest.param("refs/heads/none", 'no branch or tag "refs/heads/none"', id="full name of nothing"),
         pytest.param("file", '"file" is no commit but a blob', id="a tag of a file"),
-        pytest.param("0" * 39 + "1", r"project\.git", id="a commit that is not there"),
+        pytest.param("0" * 39 + "1", "did not send the commit 0+1: .*not our ref", id="a commit that is not there"),
     ],
 )
 @pytest.mark.usefixtures("refs")
@@ -213,69 +216,278 @@ def test_the_projects_folder_is_found(host: Host, subdirectory: str, words: str 
             host.clone(subdirectory=subdirectory)
 
 
-# --- Trees that no Git would make -----------------------------------------------------------------------------
+# --- Repositories that no Git would make ------------------------------------------------------------------------
 
 
-def write(folder: Path, entries: Entries) -> list[str]:
-    """Write out a tree as the worker does."""
-    store = MemoryObjectStore()
-    commit: Any = store[add_commit(store, entries)]  # type: ignore[index]
-    return yo.write_checkout(store, commit.tree, folder / "checkout")
+def write_out(made: HandMade, commit: str, folder: Path) -> list[str]:
+    """Unpack a pack and write out a commit's tree, as the worker does."""
+    (folder / "objects").mkdir()
+    objects = yo.Objects(folder / "objects", "sha1")
+    with yo.bad_pack():
+        objects.unpack(io.BytesIO(made.pack))
+    _, tree = yo.peel(yo.Fetched(objects, commit, "main"))
+    return yo.write_checkout(objects, yo.tree_entries(objects, tree), folder / "checkout")
 
 
-HOSTILE: list[Any] = [
-    *(pytest.param([(name, FILE, b"x")], "unsafe", id=repr(name)) for name in (
-        b".git", b".GIT", b".Git", b"git~1", b".git ", b"..", b".", b"../x", b"/x", b"a/../../x", b".git/config", b"",
-    )),
-    pytest.param([(b"..", 0o40000, b"x")], "unsafe", id="a directory named .."),
-    # Dulwich keeps one entry of a name; but a name with a slash in it comes to the same.
-    pytest.param([(b"a", FILE, b"1"), (b"a/b", FILE, b"2")], "'a/b' twice", id="a file, and a file in it"),
-    pytest.param([(b"a/b", FILE, b"1"), (b"./a", 0o40000, b"2")], "unsafe", id="another spelling"),
-    pytest.param([(b"a", LINK, b"/tmp"), (b"a/b", FILE, b"2")], "'a' twice", id="a link, and a file through it"),
-    pytest.param([(b"a", LINK, b".."), (b"a/b", LINK, b"x")], "'a/b' twice", id="a link, and a link through it"),
-    pytest.param([(b"a", LINK, b"../x")], "'a' points at '../x', outside", id="a link out"),
-    pytest.param([(b"a", LINK, b"/etc/passwd")], "outside of the repository", id="an absolute link"),
-    pytest.param([(b"a", LINK, b"/proc/self/environ")], "outside of the repository", id="a link to /proc"),
-    pytest.param([(b"a", LINK, b"b/.."), (b"b", LINK, b"..")], "outside of the repository", id="through another link"),
-    pytest.param([(b"a", LINK, b"\0")], "malformed", id="a link with a NUL"),
-]  # fmt: skip
+def refused(made: HandMade, commit: str, folder: Path) -> str:
+    """Write out what must be refused, and must write nothing elsewhere; return the words."""
+    (folder / "inner").mkdir()
+    with pytest.raises(SourceError) as error:
+        write_out(made, commit, folder / "inner")
+    assert os.listdir(folder) == ["inner"]
+    assert set(os.listdir(folder / "inner")) <= {"objects", "checkout"}
+    return str(error.value)
 
 
-@pytest.mark.parametrize(("entries", "words"), HOSTILE)
-def test_a_hostile_tree_is_refused_and_writes_nothing_elsewhere(tmp_path: Path, entries: Entries, words: str) -> None:
-    folder = tmp_path / "inner"
-    folder.mkdir()
-    with pytest.raises(SourceError, match=words):
-        write(folder, entries)
-    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
-    assert [path.name for path in folder.iterdir()] == ["checkout"]
+def test_a_hand_made_repository_without_faults_is_written_out(tmp_path: Path) -> None:
+    """All of the tests below would pass if none could be."""
+    made = HandMade()
+    leaf = made.add(BLOB, b"x = 1\n")
+    tree = made.tree((b"100644", b"app.py", leaf), (b"100644", b"copy.py", leaf))
+    assert write_out(made, made.commit(tree), tmp_path) == []
+    (tmp_path / "checkout" / "app.py").write_text("changed")
+    assert (tmp_path / "checkout" / "copy.py").read_bytes() == b"x = 1\n", "two files, not one of two names"
 
 
-def test_a_hostile_tree_is_refused_through_the_worker_too(host: Host) -> None:
-    host.commit((b".git", 0o40000, b"[core]"))
-    with pytest.raises(SourceError, match="unsafe: it holds a file named '.git/inner.py'"):
-        host.clone()
+@pytest.mark.parametrize("mode", [b"100644", b"40000"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"..", b".", b"", b"a/b", b"/etc/passwd", b"../../evil", b"a/../../x", b".git/config",
+        b".git", b".GIT", b".Git", b".git.", b".git ", b"git~1", b"GIT~1", b".git::$INDEX_ALLOCATION", b".git\\config",
+        b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git",
+        b"new\nline", b"bell\x07", b"\x1b[31mred", b"delete\x7f", b"nul-like\xc0\x80", b"x" * 256,
+    ],
+)  # fmt: skip
+def test_an_unsafe_name_is_refused(tmp_path: Path, name: bytes, mode: bytes) -> None:
+    made = HandMade()
+    leaf = made.add(BLOB, b"evil")
+    inner = leaf if mode == b"100644" else made.tree((b"100644", b"config", leaf))
+    message = refused(made, made.commit(made.tree((mode, name, inner))), tmp_path)
+    assert "unsafe: it holds a file named" in message
+    assert message.isprintable()
+
+
+LINKS: list[Any] = [
+    pytest.param([(b"a", b"../x")], "'a' points at '../x', outside", id="out"),
+    pytest.param([(b"a", b"/etc/passwd")], "outside of the repository", id="absolute"),
+    pytest.param([(b"a", b"/proc/self/environ")], "outside of the repository", id="to /proc"),
+    pytest.param([(b"a", b"b/.."), (b"b", b"..")], "outside of the repository", id="through another link"),
+    pytest.param([(b"a", b"\0")], "malformed: 'a' is no link that could be", id="a NUL"),
+    pytest.param([(b"a", b"")], "malformed", id="to nothing"),
+    pytest.param([(b"a", b"x" * 5000)], "too large", id="longer than a path"),
+]
+
+
+@pytest.mark.parametrize(("links", "words"), LINKS)
+def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, links: list[tuple[bytes, bytes]], words: str) -> None:
+    made = HandMade()
+    tree = made.tree(*((b"120000", name, made.add(BLOB, target)) for name, target in links))
+    assert words in refused(made, made.commit(tree), tmp_path)
+
+
+def test_links_that_lead_out_together_are_refused(tmp_path: Path) -> None:
+    made = HandMade()
+    inner = made.tree((b"120000", b"up", made.add(BLOB, b"..")))
+    outer = made.tree((b"120000", b"zz", made.add(BLOB, b"a/up/../../..")), (b"40000", b"a", inner))
+    assert "outside of the repository" in refused(made, made.commit(outer), tmp_path)
+
+
+def test_a_file_through_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    """CVE-2021-21300's way: a folder that is a link too, for what then goes elsewhere."""
+    made = HandMade()
+    inner = made.tree((b"100644", b"evil", made.add(BLOB, b"evil")))
+    tree = made.tree((b"120000", b"d", made.add(BLOB, bytes(tmp_path))), (b"40000", b"d", inner))
+    assert "holds 'd' twice" in refused(made, made.commit(tree), tmp_path)
+
+
+@pytest.mark.parametrize("second", [b"100644", b"40000", b"120000"])
+def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path, second: bytes) -> None:
+    made = HandMade()
+    leaf = made.add(BLOB, b"x")
+    other = made.tree((b"100644", b"y", leaf)) if second == b"40000" else leaf
+    assert "holds 'a' twice" in refused(
+        made, made.commit(made.tree((b"100644", b"a", leaf), (second, b"a", other))), tmp_path
+    )
 
 
 def test_a_loop_of_links_and_a_link_to_nothing_are_for_packaging_to_judge(tmp_path: Path) -> None:
-    assert write(tmp_path, [(b"a", LINK, b"b"), (b"b", LINK, b"a"), (b"c", LINK, b"nothing")]) == []
+    made = HandMade()
+    links = [(b"a", b"b"), (b"b", b"a"), (b"c", b"nothing")]
+    tree = made.tree(*((b"120000", name, made.add(BLOB, target)) for name, target in links))
+    assert write_out(made, made.commit(tree), tmp_path) == []
     assert sorted(os.listdir(tmp_path / "checkout")) == ["a", "b", "c"]
+
+
+def test_a_second_tree_in_a_commit_is_not_followed(tmp_path: Path) -> None:
+    made = HandMade()
+    good, bad = (made.tree((b"100644", name, made.add(BLOB, name))) for name in (b"good", b"bad"))
+    commit = made.add(COMMIT, b"tree %s\ntree %s\n\n" % (good.hex().encode(), bad.hex().encode())).hex()
+    write_out(made, commit, tmp_path)
+    assert os.listdir(tmp_path / "checkout") == ["good"]
+
+
+@pytest.mark.parametrize("mode", [b"060000", b"020000", b"010000", b"140000", b"9", b"", b"-100644"])
+def test_an_entry_that_is_no_file_is_refused(tmp_path: Path, mode: bytes) -> None:
+    made = HandMade()
+    assert "malformed" in refused(made, made.commit(made.tree((mode, b"dev", made.add(BLOB, b"")))), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        pytest.param(b"100644", None, "content of 'a' is missing", id="no file"),
+        pytest.param(b"40000", None, "folder 'a/' is missing", id="no folder"),
+        pytest.param(b"40000", BLOB, "folder 'a/' is missing", id="a file in the place of a folder"),
+        pytest.param(b"100644", TREE, "content of 'a' is missing", id="a folder in the place of a file"),
+    ],
+)
+def test_what_the_server_left_out_is_told(tmp_path: Path, mode: bytes, kind: int | None, words: str) -> None:
+    made = HandMade()
+    name = made.add(kind, b"") if kind else b"\1" * 20
+    assert words in refused(made, made.commit(made.tree((mode, b"a", name))), tmp_path)
+
+
+def test_a_bomb_of_trees_is_refused(tmp_path: Path) -> None:
+    """Ten levels of ten times the same folder: ten thousand million files."""
+    made = HandMade()
+    leaf = made.add(BLOB, b"x")
+    tree = made.tree(*((b"100644", b"f%d" % number, leaf) for number in range(10)))
+    for _ in range(10):
+        tree = made.tree(*((b"40000", b"d%d" % number, tree) for number in range(10)))
+    assert "files and folders: too many" in refused(made, made.commit(tree), tmp_path)
+
+
+def test_trees_nested_without_an_end_are_refused(tmp_path: Path) -> None:
+    made = HandMade()
+    tree = made.tree((b"100644", b"f", made.add(BLOB, b"x")))
+    for _ in range(2000):
+        tree = made.tree((b"40000", b"d", tree))
+    assert "unsafe: it holds a file named" in refused(made, made.commit(tree), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        pytest.param((b"sub", SUBMODULE, b""), "the submodule 'sub' was not fetched", id="submodule"),
+        pytest.param((b"160000", b"sub", b""), "the submodule 'sub' was not fetched", id="submodule"),
         pytest.param(
-            (b"a.bin", FILE, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+            (b"100644", b"a.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
             "'a.bin' is a pointer",
             id="LFS",
         ),
     ],
 )
-def test_what_is_not_fetched_is_warned_of(tmp_path: Path, entry: tuple[bytes, int, bytes], words: str) -> None:
-    (warning,) = write(tmp_path, [entry])
+def test_what_is_not_fetched_is_warned_of(tmp_path: Path, entry: tuple[bytes, bytes, bytes], words: str) -> None:
+    made = HandMade()
+    (warning,) = write_out(made, made.commit(made.tree((*entry[:2], made.add(BLOB, entry[2])))), tmp_path)
     assert words in warning
+
+
+# --- Packs ------------------------------------------------------------------------------------------------------
+
+
+def varint(number: int) -> bytes:
+    """Write a size as deltas do."""
+    out = []
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def delta_of(base: bytes, delta: bytes) -> Callable[[HandMade], None]:
+    """Return what adds a blob, and a delta of it."""
+
+    def add(made: HandMade) -> None:
+        name = made.add(BLOB, base)
+        made.objects.append(header(NAMED_DELTA, len(delta)) + name + zlib.compress(delta))
+
+    return add
+
+
+def raw(content: bytes) -> Callable[[HandMade], None]:
+    """Return what adds bytes to a pack as if they were an object."""
+    return lambda made: made.objects.append(content)
+
+
+BOMB = zlib.compress(bytes(64 << 20), 9)
+COPIES = b"\x80" * 5_000_000  # offset 0, size 0: that is 65,536 bytes, each time
+
+
+@pytest.mark.parametrize(
+    ("add", "words"),
+    [
+        pytest.param(delta_of(b"abc", varint(9) + varint(1) + b"\1x"), "of another size", id="wrong base"),
+        pytest.param(delta_of(b"abc", varint(3) + varint(9) + b"\1x"), "another size than it says", id="wrong result"),
+        pytest.param(delta_of(b"abc", varint(3) + varint(1) + b"\1xyz"), "makes no sense", id="too much"),
+        pytest.param(delta_of(b"abc", varint(3) + varint(9) + b"\x91\2\x09"), "makes no sense", id="beyond its base"),
+        pytest.param(delta_of(b"abc", varint(3) + varint(1) + b"\0"), "makes no sense", id="instruction 0"),
+        pytest.param(delta_of(b"abc", varint(3) + varint(5) + b"\5x"), "makes no sense", id="insert too short"),
+        pytest.param(delta_of(b"abc", b"\xff" * 12), "is damaged", id="size without an end"),
+        pytest.param(delta_of(b"abc", b""), "is damaged", id="empty"),
+        pytest.param(raw(header(NAMED_DELTA, 2) + b"\7" * 20 + zlib.compress(b"\0\0")), "does not hold", id="no base"),
+        pytest.param(raw(header(OFFSET_DELTA, 2) + b"\x7f" + zlib.compress(b"\0\0")), "does not hold", id="before it"),
+        pytest.param(raw(header(5, 1) + zlib.compress(b"x")), "unknown kind", id="kind"),
+        pytest.param(raw(header(BLOB, 5) + b"garbage!"), "is damaged", id="not zlib"),
+        pytest.param(raw(b"\xbf" + b"\xff" * 20), "damaged|more than /tmp", id="size without an end, of an object"),
+        pytest.param(raw(header(BLOB, 1000)), "damaged|declares|ends", id="cut"),
+        pytest.param(
+            raw(header(BLOB, 4 << 30) + zlib.compress(b"small")), "declares|more than /tmp", id="declares 4 GB"
+        ),
+        pytest.param(raw(header(BLOB, 10) + zlib.compress(bytes(10_000_000))), "that it declares", id="declares less"),
+        pytest.param(
+            lambda made: made.objects.extend([header(BLOB, 64 << 20) + BOMB] * 20), "unpacks to more than", id="a bomb"
+        ),
+        pytest.param(
+            delta_of(b"x" * 65536, varint(65536) + varint(65536 * len(COPIES)) + COPIES),
+            "unpacks to more than",
+            id="a bomb of deltas",
+        ),
+    ],
+)
+def test_a_damaged_pack_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add: Callable[[HandMade], None], words: str
+) -> None:
+    # A /tmp of 200 MB is left: a bomb that fills a real one would take the test as long.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: mock.Mock(free=200_000_000))
+    made = HandMade()
+    commit = made.commit(made.tree())
+    add(made)
+    message = refused(made, commit, tmp_path)
+    assert message.startswith("The pack that the server sent")
+    assert re.search(words, message)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda pack: pack[:-1] + b"!", "not whole", id="changed on the way"),
+        pytest.param(lambda pack: pack[:-30], "not whole", id="cut off"),
+        pytest.param(lambda _: b"", "not whole", id="empty"),
+        pytest.param(lambda pack: sealed(pack[:8] + b"\xff" * 4 + pack[12:-20]), "unknown kind", id="too many objects"),
+        pytest.param(lambda pack: sealed(b"KCAP" + pack[4:-20]), "damaged", id="no pack"),
+    ],
+)
+def test_what_is_no_whole_pack_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:
+    made = HandMade()
+    made.commit(made.tree())
+    objects = yo.Objects(tmp_path, "sha1")
+    with pytest.raises(SourceError, match=words), yo.bad_pack():
+        objects.unpack(io.BytesIO(spoil(made.pack)))
+
+
+def test_another_commit_than_the_one_asked_for_is_refused(tmp_path: Path) -> None:
+    made = HandMade()
+    made.commit(made.tree())
+    assert "did not send" in refused(made, "12" * 20, tmp_path)
+
+
+@pytest.mark.parametrize("host", ["child"], indirect=True)
+def test_a_hostile_repository_is_refused_through_the_worker_too(host: Host) -> None:
+    made = HandMade()
+    commit = made.commit(made.tree((b"40000", b".git", made.tree((b"100644", b"config", made.add(BLOB, b"[core]"))))))
+    with server(serving(commit, made.pack)) as url, pytest.raises(SourceError, match="holds a file named '.git'"):
+        host.clone(Source(f"{url}/project.git"))
 
 
 # --- Tokens -----------------------------------------------------------------------------------------------------
