@@ -112,7 +112,7 @@ MAX_LOG_BYTES = 20_000_000
 TOOLCHAIN_FORMAT = "1"
 """Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
 
-TOOLCHAIN_PROOF = "import dulwich.client, dulwich.index, urllib3"
+TOOLCHAIN_PROOF = "import dulwich.client, dulwich.index, paramiko, urllib3"
 
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
 """Where a project may say what it needs; the first one found counts (contract §6)."""
@@ -318,6 +318,10 @@ class Settings:
     """Which modules get bytecode: see ``write_bytecode``."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Values that no log may show."""
+    deploy_key_secret: str = ""
+    """Name of the Secrets Manager secret that holds an SSH private key, or ""."""
+    known_hosts: str = ""
+    """SSH host keys, one a line, beside those that the large hosts publish."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -340,8 +344,9 @@ class Settings:
         token_secret = get("TOKEN_SECRET")
         if base_url:
             wrong += base_url_faults(base_url, with_token=bool(token_secret))
-        if get("DEPLOY_KEY_SECRET") and not wrong:
-            wrong.append("deploy_key_secret is set, but this version cannot clone over SSH: use token_secret")
+        deploy_key_secret, known_hosts = get("DEPLOY_KEY_SECRET"), get("KNOWN_HOSTS")
+        if base_url and not wrong:
+            wrong += ssh_faults(base_url, token_secret, deploy_key_secret, known_hosts)
         client = {name: environ[name] for name in CLIENT_VARIABLES if environ.get(name)}
         wrong += [
             f"{name} holds a password, which the code of every project could read"
@@ -358,6 +363,8 @@ class Settings:
             base_url=base_url.rstrip("/"),
             username=get("USERNAME"),
             token_secret=token_secret,
+            deploy_key_secret=deploy_key_secret,
+            known_hosts=known_hosts,
             tmp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # Lambda's one writable directory
             tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,
@@ -374,21 +381,45 @@ class Settings:
 
     def repository_url(self, repo_name: str) -> str:
         """Return the URL to clone a project from; it holds no credentials."""
-        return f"{self.base_url}/{repo_name}.git"
+        separator = "" if self.base_url.endswith(":") else "/"  # git@host: is followed by the path
+        return f"{self.base_url}{separator}{repo_name}.git"
 
 
 def base_url_faults(base_url: str, *, with_token: bool) -> list[str]:
     """Say what is wrong with base_url, in config.ini's words."""
+    if "://" not in base_url and SCP_BASE.fullmatch(base_url):
+        return []
     url = urllib.parse.urlsplit(base_url)
-    if url.scheme not in ("https", "http") or not url.hostname:
-        return [f"base_url {base_url!r} is not an https:// address (this version cannot clone over SSH)"]
-    if url.username or url.password:
+    if url.scheme not in ("https", "http", "ssh") or not url.hostname:
+        return [f"base_url {base_url!r} is not an address like https://HOST/ACCOUNT, ssh://git@HOST/… or git@HOST:…"]
+    if url.password or (url.username and url.scheme != "ssh"):
         return ["base_url holds a user name or a password: use username and token_secret"]
     if url.query or url.fragment:
         return ["base_url has a query or a fragment"]
     if with_token and url.scheme == "http" and not is_loopback(url.hostname):
         return ["token_secret is set, but base_url is plain http, where anyone on the way can read the token"]
     return []
+
+
+SCP_BASE = re.compile(r"[\w.-]+@[\w.-]+:(?!/)[\w./~-]*")
+"""git@HOST:ACCOUNT, the short form of an SSH address."""
+
+
+def ssh_faults(base_url: str, token_secret: str, deploy_key_secret: str, known_hosts: str) -> list[str]:
+    """Say what does not go together: SSH takes a deploy key and a known host, https a token."""
+    scheme, host, _ = origin(f"{base_url}/x")
+    if scheme != "ssh":
+        return (
+            ["deploy_key_secret is set, but base_url is not one of SSH: use token_secret"] if deploy_key_secret else []
+        )
+    faults = ["token_secret is for https, but base_url is one of SSH: use deploy_key_secret"] if token_secret else []
+    if not deploy_key_secret:
+        faults.append("deploy_key_secret is not set, but base_url is one of SSH")
+    if not known_hosts and host not in PUBLISHED_HOST_KEYS:
+        faults.append(
+            f'known_hosts is not set, and {host} is not one whose keys are built in: run "ssh-keyscan {host}"'
+        )
+    return faults
 
 
 def is_loopback(host: str) -> bool:
@@ -1784,6 +1815,28 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 PIECE = 1 << 18
 """Bytes that are read or written at a time."""
 
+PUBLISHED_HOST_KEYS = {
+    # docs.github.com: "GitHub's SSH key fingerprints"; also https://api.github.com/meta
+    "github.com": (
+        "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # ed25519
+        "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ecdsa
+        "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # rsa, since March 2023
+    ),
+    # docs.gitlab.com: "GitLab.com settings", SSH host keys fingerprints
+    "gitlab.com": (
+        "SHA256:eUXGGm1YGsMAS7vkcx6JOJdOGHPem5gQp4taiCfCLB8",  # ed25519
+        "SHA256:HbW3g8zUjNSksFbqTiUWPWg2Bq1x8xdGUrliXFzSnUw",  # ecdsa
+        "SHA256:ROQFvPThGrW4RuWLoL9tq9I9zJ42fK4XywyRtbOz/EQ",  # rsa
+    ),
+    # support.atlassian.com: "Configure SSH and two-step verification", since June 2023
+    "bitbucket.org": (
+        "SHA256:ybgmFkzwOSotHTHLJgHO0QN8L0xErw6vd0VhFA9m3SM",  # ed25519
+        "SHA256:FC73VB6C4OQLSCrjEayhMp9UMxS97caD/Yyi2bhW/J0",  # ecdsa
+        "SHA256:46OSHA1Rmj8E8ERTC6xkNcmGOw9oFxYr0WF6zWW8l1E",  # rsa
+    ),
+}
+"""Fingerprints of the SSH host keys that these hosts publish: good without a line in known_hosts."""
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -1800,13 +1853,35 @@ class Checkout:
     warnings: tuple[str, ...] = ()
 
 
-def git_token(aws: Aws, settings: Settings) -> str:
-    """Read the Git host's token; "" if none is configured."""
-    if not settings.token_secret:
+def read_secret(aws: Aws, name: str, key: str) -> str:
+    """Read the secret that config.ini names under a key; "" if it names none."""
+    if not name:
         return ""
-    with aws_says(f"read the secret {settings.token_secret} (token_secret in config.ini)", ConfigError):
-        answer = aws.secrets.get_secret_value(SecretId=settings.token_secret)
-    return str(answer.get("SecretString", "")).strip()
+    with aws_says(f"read the secret {name} ({key} in config.ini)", ConfigError):
+        answer = aws.secrets.get_secret_value(SecretId=name)
+    binary = answer.get("SecretBinary", b"").decode(errors="replace")
+    return str(answer.get("SecretString") or binary)
+
+
+def deploy_key(aws: Aws, settings: Settings) -> tuple[str, str]:
+    """Read the SSH private key and its passphrase ("" if it has none).
+
+    The secret is the key itself, as ssh-keygen wrote it, or JSON: {"private_key": …, "passphrase": …}.
+    """
+    text = read_secret(aws, settings.deploy_key_secret, "deploy_key_secret")
+    passphrase = ""
+    if text.lstrip().startswith("{"):
+        try:
+            fields_ = json.loads(text)
+            text, passphrase = fields_["private_key"], fields_.get("passphrase") or ""
+        except (ValueError, KeyError, AttributeError):
+            text = ""
+    if settings.deploy_key_secret and not ("-----BEGIN" in str(text) and isinstance(passphrase, str)):
+        raise ConfigError(
+            f"The secret {settings.deploy_key_secret} (deploy_key_secret in config.ini) holds no SSH private key: "
+            'store the file that ssh-keygen wrote, or {"private_key": "-----BEGIN …", "passphrase": "…"}.'
+        )
+    return text, passphrase
 
 
 @dataclass(frozen=True)
@@ -1816,6 +1891,21 @@ class Source:
     url: str
     username: str = ""
     token: str = field(default="", repr=False)
+    deploy_key: str = field(default="", repr=False)
+    passphrase: str = field(default="", repr=False)
+    known_hosts: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, aws: Aws, repo_name: str, log: Log) -> Source:
+        """Say where a project is cloned from; read the secrets that it takes, and hide them in the log."""
+        token = read_secret(aws, settings.token_secret, "token_secret").strip()
+        key, passphrase = deploy_key(aws, settings)
+        log.hide(token)
+        log.hide(f"{settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
+        log.hide(passphrase)
+        for line in key.splitlines():  # logs are masked line by line
+            log.hide("" if line.startswith("-----") else line.strip())
+        return cls(settings.repository_url(repo_name), settings.username, token, key, passphrase, settings.known_hosts)
 
 
 def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Shell) -> Checkout:
@@ -1836,8 +1926,8 @@ def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain,
     """Let the git worker do a job; return its answer, or raise SourceError.
 
     Dulwich runs in a child: a hostile repository or server then meets a process that holds no
-    credentials of AWS, that the deadline can kill, and whose memory is not ours.  The token goes
-    through its standard input.
+    credentials of AWS, that the deadline can kill, and whose memory is not ours.  The token or key
+    goes through its standard input.
     """
     space = Workspace(toolchain.root.parent)
     answer = space.root / "clone.json"
@@ -1920,10 +2010,21 @@ def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
 # --- The git worker: servers --------------------------------------------------------------------------
 
 
+SCP_ADDRESS = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>(?!//|:).+)")
+"""git@host:account, the short form of an SSH address."""
+
+
+def full_url(url: str) -> str:
+    """Return an address of SSH's short form in its long one, and any other as it is."""
+    short = None if "://" in url else SCP_ADDRESS.fullmatch(url)
+    return f"ssh://{short['user'] or 'git'}@{short['host']}/{short['path']}" if short else url
+
+
 def origin(url: str) -> tuple[str, str, int]:
     """Return what credentials are good for: scheme, host and port."""
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    parts = urllib.parse.urlsplit(full_url(url))
+    default = {"https": 443, "http": 80, "ssh": 22}.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", parts.port or default
 
 
 @dataclass(frozen=True)
@@ -1958,6 +2059,10 @@ def server_says(source: Source) -> Iterator[None]:
     cannot = f"Cannot clone {source.url}"
     try:
         yield
+    except HangupException as error:
+        said = printable(b" ".join(error.stderr_lines or ()).decode(errors="replace"))
+        reason = said or "the server closed the connection before it had sent all"
+        raise SourceError(f"{cannot}: {reason}. Check repo_name, base_url in config.ini, and the Git host.") from None
     except HTTPUnauthorized:
         reason = "the token is refused" if source.token else "the host wants a token"
         raise SourceError(
@@ -1965,10 +2070,10 @@ def server_says(source: Source) -> Iterator[None]:
         ) from None
     except NotGitRepository:
         raise SourceError(
-            f"{cannot}: the host knows no such repository, or hides it from this token. "
+            f"{cannot}: the host knows no such repository, or hides it from these credentials. "
             "Check repo_name, and base_url in config.ini."
         ) from None
-    except (GitProtocolError, HangupException, OSError, ValueError, AssertionError, LookupError, TypeError) as error:
+    except (GitProtocolError, OSError, ValueError, AssertionError, LookupError, TypeError, EOFError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise  # the handler reads it in the traceback's last line: see refuse_if_disk_full
         reason = (printable(str(error)) or type(error).__name__).rstrip(".")
@@ -2094,6 +2199,8 @@ def no_head(url: str, refs: Mapping[bytes, bytes]) -> str:
 
 def connect(source: Source, heard: bytearray) -> tuple[Any, str]:
     """Return a client of Dulwich for a repository's server, and the repository's path there."""
+    if origin(source.url)[0] == "ssh":
+        return connect_ssh(source, heard)
     from dulwich.client import Urllib3HttpGitClient
 
     secret: dict[str, Any] = {}
@@ -2144,6 +2251,170 @@ def listen(read: Callable[..., bytes], heard: bytearray) -> Callable[..., bytes]
         return data
 
     return listening
+
+
+# --- The git worker: SSH ------------------------------------------------------------------------------
+
+
+def connect_ssh(source: Source, heard: bytearray) -> tuple[Any, str]:
+    """Return a client for a repository on an SSH server, and the repository's path there."""
+    from dulwich.client import SSHGitClient
+
+    short = None if "://" in source.url else SCP_ADDRESS.fullmatch(source.url)
+    parts = urllib.parse.urlsplit(full_url(source.url))
+    _, host, port = origin(source.url)
+    path = short["path"] if short else parts.path  # the short form's is relative to the user's home
+    if not source.deploy_key:
+        raise SourceError(f"Cannot clone {source.url}: it is on an SSH server for which there is no deploy key.")
+    vendor = SshVendor(source, private_key(source), heard)
+    client = SSHGitClient(
+        host, port, parts.username or source.username or "git", vendor=cast(Any, vendor), thin_packs=False
+    )
+    return client, path
+
+
+def private_key(source: Source) -> Any:
+    """Read the deploy key, from memory; raise SourceError.  paramiko is imported for SSH alone."""
+    import paramiko
+
+    where = "(deploy_key_secret in config.ini)"
+    for kind_of_key in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            return kind_of_key.from_private_key(
+                io.StringIO(source.deploy_key.strip() + "\n"), source.passphrase or None
+            )
+        except paramiko.PasswordRequiredException:
+            raise SourceError(
+                f'The deploy key {where} has a passphrase: store {{"private_key": …, "passphrase": …}} instead.'
+            ) from None
+        except (paramiko.SSHException, ValueError, TypeError, LookupError) as error:
+            reason = str(error)
+            if source.passphrase and re.search(r"check|decrypt|passphrase|password", reason, re.IGNORECASE):
+                raise SourceError(f"The deploy key {where} cannot be read: its passphrase is wrong.") from None
+    raise SourceError(
+        f"The deploy key {where} cannot be read. It must be an ed25519, ECDSA or RSA key as ssh-keygen writes it."
+    )
+
+
+class SshVendor:
+    """Runs a command on an SSH server, for Dulwich, which else would start the ssh program."""
+
+    def __init__(self, source: Source, key: Any, heard: bytearray) -> None:
+        """Log in with this key."""
+        self._source = source
+        self._heard = heard
+        self._key = key
+
+    def run_command(
+        self,
+        host: str,
+        command: bytes,
+        username: str | None = None,
+        port: int | None = None,
+        protocol_version: int | None = None,
+        **_: object,
+    ) -> SshChannel:
+        """Connect, log in and start a command; raise SourceError."""
+        import paramiko
+
+        url = self._source.url
+        client = paramiko.SSHClient()
+        try:
+            client.set_missing_host_key_policy(host_key_policy(self._source, client))
+            client.connect(
+                host, port or 22, username, pkey=self._key, look_for_keys=False, allow_agent=False,
+                timeout=STALL_SECONDS, banner_timeout=STALL_SECONDS, auth_timeout=STALL_SECONDS,
+            )  # fmt: skip
+            channel = cast(Any, client.get_transport()).open_session(timeout=STALL_SECONDS)
+            if protocol_version != 0:
+                # Without waiting for an answer: a server that does not take it speaks version 0.
+                channel.set_environment_variable("GIT_PROTOCOL", "version=2")
+            channel.exec_command(command.decode())
+        except paramiko.BadHostKeyException as error:
+            client.close()
+            raise SourceError(
+                f"Cannot clone {url}: the host key of {host} has changed. known_hosts in config.ini has another "
+                f"{error.key.get_name()} key for it than the one that it shows, {fingerprint(error.key)}. If its "
+                "operator says that this is right, change known_hosts; else somebody stands in between."
+            ) from None
+        except paramiko.AuthenticationException:
+            client.close()
+            raise SourceError(
+                f"Cannot clone {url}: {host} refuses the deploy key {fingerprint(self._key)}. Add its public half to "
+                "the repository's deploy keys, or store the right one in deploy_key_secret (config.ini)."
+            ) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            client.close()
+            raise SourceError(f"Cannot clone {url}: no SSH with {host}: {printable(str(error))}.") from None
+        made = SshChannel(client, channel)
+        made.read = listen(made.read, self._heard)  # type: ignore[method-assign]
+        return made
+
+
+class SshChannel:
+    """A command on an SSH server, as Dulwich wants to talk to it."""
+
+    def __init__(self, client: Any, channel: Any) -> None:
+        """Talk through this channel; close the client with it."""
+        self._client = client
+        self._channel = channel
+        self.stderr = channel.makefile_stderr("rb")
+
+    def read(self, count: int) -> bytes:
+        """Return so many bytes, or fewer at the end."""
+        pieces = []
+        while count > 0 and (piece := self._channel.recv(count)):
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
+
+    def write(self, data: bytes) -> int:
+        """Send all of data."""
+        self._channel.sendall(data)
+        return len(data)
+
+    def can_read(self) -> bool:
+        """Say whether something has come."""
+        return bool(self._channel.recv_ready())
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+        self._client.close()
+
+
+def host_key_policy(source: Source, client: Any) -> Any:
+    """Load known_hosts; return what decides about hosts that are not in it: only the published keys are good."""
+    import paramiko
+
+    for line in source.known_hosts.splitlines():
+        if line.startswith("@"):
+            raise SourceError("known_hosts in config.ini has a line with a marker (@…), which is not served.")
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+        if entry is not None and entry.key is not None:
+            for name in entry.hostnames:
+                client.get_host_keys().add(name, entry.key.get_name(), entry.key)
+
+    class Policy(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko is not typed
+        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+            published = PUBLISHED_HOST_KEYS.get(hostname.lower(), ())
+            if fingerprint(key) in published:
+                return
+            name, port = re.fullmatch(r"\[(.+)\]:(\d+)|(.+)", hostname).group(1, 2)  # type: ignore[union-attr]
+            scan = f"ssh-keyscan -p {port} {name}" if port else f"ssh-keyscan {hostname}"
+            problem = "has changed: it is none of those that it publishes" if published else "is not known"
+            raise SourceError(
+                f"Cannot clone {source.url}: the host key of {hostname}, {fingerprint(key)} ({key.get_name()}), "
+                f'{problem}. Get its line with "{scan}", compare the fingerprint with what the host\'s operator '
+                "publishes, and put the line into known_hosts in config.ini."
+            )
+
+    return Policy()
+
+
+def fingerprint(key: Any) -> str:
+    """Return an SSH key's fingerprint, as ssh-keygen -l prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 
 # --- The git worker: packs ----------------------------------------------------------------------------
@@ -3846,10 +4117,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
 def fetch_project(request: BuildRequest, job: Job) -> tuple[Toolchain, Checkout]:
     """Get the toolchain, and with it the project."""
     log = job.log
-    token = git_token(job.aws, job.settings)
-    log.hide(token)
-    log.hide(f"{job.settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
-    source = Source(job.settings.repository_url(request.repo_name), job.settings.username, token)
+    source = Source.from_settings(job.settings, job.aws, request.repo_name, log)
     with log.step("toolchain", "[1/8] get the toolchain"):
         toolchain = get_toolchain(job.store, job.builder, job.space)
     with log.step("clone", f"[2/8] clone {source.url}"):
@@ -4211,24 +4479,26 @@ def check_toolchain(job: Job) -> str:
 
 
 def check_token(job: Job) -> str:
-    """Read the Git host's token, which is not shown."""
-    if not job.settings.token_secret:
+    """Read the Git host's token or the deploy key, which is not shown."""
+    settings = job.settings
+    if settings.deploy_key_secret:
+        deploy_key(job.aws, settings)
+        return f"{settings.deploy_key_secret} can be read"
+    if not settings.token_secret:
         return "none is configured: only public repositories can be cloned"
-    if not git_token(job.aws, job.settings):
-        raise ConfigError(f"The secret {job.settings.token_secret} is empty, or is not text: store the token as text.")
-    return f"{job.settings.token_secret} can be read"
+    if not read_secret(job.aws, settings.token_secret, "token_secret").strip():
+        raise ConfigError(f"The secret {settings.token_secret} is empty, or is not text: store the token as text.")
+    return f"{settings.token_secret} can be read"
 
 
 def check_git_host(job: Job) -> str:
     """Open a connection to the Git host."""
-    url = urllib.parse.urlsplit(job.settings.base_url)
+    _, host, port = origin(f"{job.settings.base_url}/x")
     try:
-        with socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), timeout=10):
-            return f"{url.hostname} can be reached"
+        with socket.create_connection((host, port), timeout=10):
+            return f"{host} can be reached"
     except OSError as error:
-        raise ConfigError(
-            f"{url.hostname} cannot be reached: {error}. Has this function a way out (VPC, NAT)?"
-        ) from None
+        raise ConfigError(f"{host} cannot be reached: {error}. Has this function a way out (VPC, NAT)?") from None
 
 
 def check_function(name: str, job: Job) -> str:

@@ -25,6 +25,10 @@ MAX_ENVIRONMENT = 4096
 """Bytes that all environment variables of a function may take (the Lambda quotas page)."""
 
 
+HOSTS_WITH_PUBLISHED_KEYS = ("github.com", "gitlab.com", "bitbucket.org")
+"""Those of lambda_function.PUBLISHED_HOST_KEYS: they need no line in known_hosts."""
+
+
 class ConfigFault(Exception):
     """config.ini cannot be used.  The text names every reason, each on a line of its own."""
 
@@ -364,9 +368,10 @@ def contradictions(values: Mapping[str, str]) -> Iterator[str]:
     base_url = values["base_url"]
     over_ssh = base_url.startswith("ssh://") or "://" not in base_url
     if over_ssh:
-        for name in ("deploy_key_secret", "known_hosts"):
-            if not values[name]:
-                yield f"[git] {name} is not set, but base_url is one of SSH"
+        if not values["deploy_key_secret"]:
+            yield "[git] deploy_key_secret is not set, but base_url is one of SSH"
+        if not values["known_hosts"] and ssh_host(base_url) not in HOSTS_WITH_PUBLISHED_KEYS:
+            yield "[git] known_hosts is not set, but base_url is one of SSH"
         if values["token_secret"]:
             yield "[git] token_secret is for https, but base_url is one of SSH: use deploy_key_secret"
     else:
@@ -384,6 +389,13 @@ def contradictions(values: Mapping[str, str]) -> Iterator[str]:
             f"{', '.join(names)} are too long together: Lambda takes {MAX_ENVIRONMENT} bytes of environment "
             "variables. Use patterns in deployable_functions"
         )
+
+
+def ssh_host(base_url: str) -> str:
+    """Return the host of an SSH address, ssh://git@HOST/… or git@HOST:…."""
+    if "://" in base_url:
+        return urllib.parse.urlsplit(base_url).hostname or ""
+    return base_url.partition("@")[2].partition(":")[0].lower()
 
 
 def is_loopback(host: str) -> bool:

@@ -215,6 +215,12 @@ def test_ssh_needs_a_key_and_known_hosts(path: Path, base_url: str) -> None:
     assert config.known_hosts == HOST_KEY
 
 
+@pytest.mark.parametrize("host", lambda_function.PUBLISHED_HOST_KEYS)
+def test_hosts_whose_keys_are_built_in_need_no_known_hosts(path: Path, host: str) -> None:
+    for base_url in (f"ssh://git@{host}/me", f"git@{host}:me"):
+        assert Config.read(write(path, base_url=base_url, deploy_key_secret="key")).known_hosts == ""
+
+
 def test_known_hosts_may_be_a_file_beside_config_ini(path: Path) -> None:
     (path.parent / "hosts").write_text(f"# git.example:22 SSH-2.0\n{HOST_KEY}\n\n{HOST_KEY}\n")
     config = Config.read(write(path, base_url="git@git.example:me", deploy_key_secret="key", known_hosts="hosts"))

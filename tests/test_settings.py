@@ -38,8 +38,8 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"BASE_URL": "git@github.com:me"}, "cannot clone over SSH", id="ssh"),
-        pytest.param({"BASE_URL": "ssh://git@github.com/me"}, "cannot clone over SSH", id="ssh URL"),
+        pytest.param({"BASE_URL": "git@github.com:me"}, "deploy_key_secret is not set", id="ssh"),
+        pytest.param({"BASE_URL": "ssh://git@github.com/me"}, "deploy_key_secret is not set", id="ssh URL"),
         pytest.param({"BASE_URL": "https://me:pw@github.com/me"}, "use username and token_secret", id="password"),
         pytest.param({"BASE_URL": "https://github.com/me?x=1"}, "query", id="query"),
         pytest.param({"BASE_URL": "http://git.example/me", "TOKEN_SECRET": "s"}, "plain http", id="token over http"),

@@ -199,7 +199,13 @@ def test_a_toolchain_is_made_proved_and_stored(
         """Lay out what pip would, less the download."""
         packages = virtualenv / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
         files = {name: "" for name in ("client", "index", "object_store")}
-        for name in (*(f"dulwich/{each}.py" for each in ("__init__", *files)), "urllib3.py", "pip/a.py", "b.pth"):
+        for name in (
+            *(f"dulwich/{each}.py" for each in ("__init__", *files)),
+            "paramiko.py",
+            "urllib3.py",
+            "pip/a.py",
+            "b.pth",
+        ):
             (packages / name).parent.mkdir(parents=True, exist_ok=True)
             (packages / name).write_text("")
         for name in ("METADATA", "RECORD", "INSTALLER"):
@@ -226,6 +232,7 @@ def test_a_toolchain_is_made_proved_and_stored(
     tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
     assert {name for name in names if "__pycache__" not in name} == {
         *(f"site-packages/dulwich/{name}.py" for name in ("__init__", "client", "index", "object_store")),
+        "site-packages/paramiko.py",
         "site-packages/urllib3.py",
     }
     assert f"site-packages/__pycache__/urllib3.{tag}" in names, "compiled, and stays so in the zip"

@@ -1,0 +1,337 @@
+"""SSH with a deploy key: a real sshd on loopback, keys of each kind, hosts that are unknown or have changed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import getpass
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_function as yo
+from lambda_function import ConfigError, Settings, Shell, Source, SourceError, Workspace
+from tests.gitting import Cloner, git, has_program, needs_git, publish
+
+SSHD, KEYGEN = has_program("sshd"), has_program("ssh-keygen")
+needs_sshd = pytest.mark.skipif(SSHD is None or KEYGEN is None, reason="needs an SSH server: install openssh-server")
+
+pytestmark = needs_git
+
+GOOD = {"YO_DAWG_DEPLOYMENT_BUCKET": "b", "YO_DAWG_DEPLOYABLE_FUNCTIONS": "*", "YO_DAWG_BASE_URL": "https://h/me"}
+
+
+@pytest.fixture
+def cloner(space: Workspace, shell: Shell, capfd: pytest.CaptureFixture[str]) -> Iterator[Cloner]:
+    """Return what clones; in the end no key may be in anything that a clone left behind."""
+    yield Cloner(space, shell)
+    files = [path for path in space.root.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in files if b"PRIVATE KEY" in path.read_bytes()]
+    assert "PRIVATE KEY" not in "".join(capfd.readouterr())
+
+
+# --- SSH ----------------------------------------------------------------------------------------------
+
+
+class SshHost:
+    """An sshd on loopback that serves Git to one key."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make its keys; ``with`` starts it."""
+        self.folder = folder
+        self.port = 0
+        self.host_key = keygen(folder / "host", "ed25519")
+        self.authorized = folder / "authorized_keys"
+        self.authorized.write_text("")
+
+    def allow(self, key: Path) -> None:
+        """Let a key in, as a deploy key: to read with Git and for nothing else."""
+        line = (
+            f'restrict,command="cd {self.folder} && eval $SSH_ORIGINAL_COMMAND" {key.with_suffix(".pub").read_text()}'
+        )
+        self.authorized.write_text(self.authorized.read_text() + line)
+
+    @property
+    def url(self) -> str:
+        """The address of the repository."""
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{self.folder}/project.git"
+
+    @property
+    def known_hosts(self) -> str:
+        """The line for known_hosts."""
+        return f"[127.0.0.1]:{self.port} {self.host_key.with_suffix('.pub').read_text()}"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the server on a free port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = {
+            "ListenAddress": "127.0.0.1", "Port": self.port, "HostKey": self.host_key, "UsePAM": "no",
+            "AuthorizedKeysFile": self.authorized, "PidFile": "none", "StrictModes": "no", "AcceptEnv": "GIT_PROTOCOL",
+            "PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitRootLogin": "yes",
+        }  # fmt: skip
+        config = self.folder / "sshd_config"
+        config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd goes before it knows who is there
+        log = (self.folder / "sshd.log").open("wb")
+        process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(config)], stderr=log)
+        log.close()
+        while process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return process
+        raise AssertionError((self.folder / "sshd.log").read_text())
+
+
+def keygen(path: Path, kind: str, passphrase: str = "", *more: str) -> Path:
+    """Make an SSH key."""
+    command = [str(KEYGEN), "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path), *more]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ssh_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHost]:
+    """Serve a repository by SSH."""
+    host = SshHost(tmp_path_factory.mktemp("ssh"))
+    publish(host.folder, "project", {"app.py": "by ssh"})
+    process = host.start()
+    yield host
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def key(ssh_host: SshHost) -> Path:
+    """Return a deploy key that is let in."""
+    made = keygen(ssh_host.folder / "deploy", "ed25519")
+    ssh_host.allow(made)
+    return made
+
+
+def ssh_source(host: SshHost, key: Path, passphrase: str = "", known_hosts: str | None = None) -> Source:
+    """Return what to clone."""
+    known = host.known_hosts if known_hosts is None else known_hosts
+    return Source(host.url, deploy_key=key.read_text(), passphrase=passphrase, known_hosts=known)
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    ("kind", "passphrase", "more"),
+    [
+        pytest.param("ed25519", "", (), id="ed25519"),
+        pytest.param("ed25519", "open sesame", (), id="ed25519 with passphrase"),
+        pytest.param("rsa", "", ("-b", "2048"), id="rsa"),
+        pytest.param("rsa", "open sesame", ("-b", "2048", "-m", "PEM"), id="rsa, old format, with passphrase"),
+        pytest.param("ecdsa", "", (), id="ecdsa"),
+    ],
+)
+def test_a_deploy_key_of_each_kind(
+    ssh_host: SshHost, cloner: Cloner, tmp_path: Path, kind: str, passphrase: str, more: tuple[str, ...]
+) -> None:
+    made = keygen(tmp_path / "key", kind, passphrase, *more)
+    ssh_host.allow(made)
+    checkout = cloner(ssh_source(ssh_host, made, passphrase))
+    assert (checkout.root / "app.py").read_text() == "by ssh"
+    assert checkout.ref == "main"
+
+
+@needs_sshd
+def test_refs_by_ssh(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    commit = git(ssh_host.folder / "project.git", "rev-parse", "main")
+    assert cloner(ssh_source(ssh_host, key), ref=commit).commit == commit
+    with pytest.raises(SourceError, match='no branch or tag "mian" \\(did you mean "main"'):
+        cloner(ssh_source(ssh_host, key), ref="mian")
+
+
+@needs_sshd
+def test_a_commit_that_ssh_does_not_hand_out(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    with pytest.raises(SourceError, match=r"did not send the commit 1212.*: .*not our ref"):
+        cloner(ssh_source(ssh_host, key), ref="12" * 20)
+
+
+@needs_sshd
+def test_a_wrong_key(ssh_host: SshHost, cloner: Cloner, tmp_path: Path) -> None:
+    stranger = keygen(tmp_path / "stranger", "ed25519")
+    with pytest.raises(SourceError, match=r"127.0.0.1 refuses the deploy key SHA256:.*Add its public half"):
+        cloner(ssh_source(ssh_host, stranger))
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    ("passphrase", "words"), [("", "has a passphrase: store"), ("wrong", "its passphrase is wrong")]
+)
+def test_a_wrong_passphrase(ssh_host: SshHost, cloner: Cloner, tmp_path: Path, passphrase: str, words: str) -> None:
+    locked = keygen(tmp_path / "locked", "ed25519", "right")
+    with pytest.raises(SourceError, match=words):
+        cloner(ssh_source(ssh_host, locked, passphrase))
+
+
+@needs_sshd
+def test_what_is_no_key(ssh_host: SshHost, cloner: Cloner, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
+    with pytest.raises(SourceError, match=r"cannot be read. It must be an ed25519, ECDSA or RSA key"):
+        cloner(ssh_source(ssh_host, tmp_path / "bad"))
+
+
+@needs_sshd
+def test_an_unknown_host(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    words = (
+        rf"host key of \[127.0.0.1\]:{ssh_host.port}, SHA256:.*is not known.*ssh-keyscan -p {ssh_host.port} 127.0.0.1"
+    )
+    for known_hosts in ("", ssh_host.known_hosts.replace("127.0.0.1", "127.0.0.2")):
+        with pytest.raises(SourceError, match=words):
+            cloner(ssh_source(ssh_host, key, known_hosts=known_hosts))
+
+
+@needs_sshd
+def test_a_changed_host(ssh_host: SshHost, key: Path, cloner: Cloner, tmp_path: Path) -> None:
+    for kind in ("ed25519", "rsa"):
+        other = keygen(tmp_path / kind, kind).with_suffix(".pub").read_text()
+        known = f"[127.0.0.1]:{ssh_host.port} {other}"
+        with pytest.raises(SourceError, match="has changed"):
+            cloner(ssh_source(ssh_host, key, known_hosts=known))
+
+
+@needs_sshd
+def test_a_hashed_line_of_known_hosts(ssh_host: SshHost, key: Path, cloner: Cloner, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text(ssh_host.known_hosts)
+    subprocess.run([str(KEYGEN), "-q", "-H", "-f", str(tmp_path / "known")], check=True, capture_output=True)
+    hashed = (tmp_path / "known").read_text()
+    assert hashed.startswith("|1|")
+    assert cloner(ssh_source(ssh_host, key, known_hosts=hashed)).ref == "main"
+
+
+@needs_sshd
+def test_a_repository_that_ssh_does_not_know(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    source = ssh_source(ssh_host, key)
+    with pytest.raises(SourceError, match=r"nothing.git"):
+        cloner(dataclasses.replace(source, url=source.url.replace("project.git", "nothing.git")))
+
+
+@needs_sshd
+def test_a_host_that_is_not_there(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    with pytest.raises(SourceError, match=r"no SSH with 127.0.0.1"):
+        cloner(dataclasses.replace(ssh_source(ssh_host, key), url="ssh://git@127.0.0.1:1/x.git"))
+
+
+PUBLISHED = {
+    # In full, from the same publications: the fingerprints in lambda_function are of these.
+    "github.com": "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+    "gitlab.com": "AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf",
+    "bitbucket.org": "AAAAC3NzaC1lZDI1NTE5AAAAIIazEu89wgQZ4bqs3d63QSMzYVa0MuJ2e2gKTKqu+UUO",
+}
+
+
+@pytest.mark.parametrize("host", PUBLISHED)
+def test_published_host_keys(host: str) -> None:
+    import paramiko
+
+    remote = Source(f"git@{host}:me/x.git")
+    client = paramiko.SSHClient()
+    policy = yo.host_key_policy(remote, client)
+    key = paramiko.PKey.from_type_string("ssh-ed25519", base64.b64decode(PUBLISHED[host]))
+    policy.missing_host_key(client, host, key)
+    assert yo.fingerprint(key) == yo.PUBLISHED_HOST_KEYS[host][0]
+    other = paramiko.RSAKey.generate(1024)
+    with pytest.raises(SourceError, match="has changed: it is none of those that it publishes"):
+        policy.missing_host_key(client, host, other)
+    with pytest.raises(SourceError, match="is not known"):
+        policy.missing_host_key(client, f"evil.{host}", key)
+
+
+def test_https_does_not_import_paramiko() -> None:
+    connect = "import sys, lambda_function as f; f.connect(f.Source('https://h/x.git'), bytearray()); "
+    program = f"{connect} sys.exit('paramiko' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=Path(yo.__file__).parent, check=True)
+
+
+# --- Settings and secrets -------------------------------------------------------------------------------
+
+
+def settings(**values: str) -> Settings:
+    """Read settings."""
+    return Settings.from_environ({**GOOD, **{f"YO_DAWG_{key}": value for key, value in values.items()}})
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        ("git@github.com:me", "git@github.com:me/project.git"),
+        ("git@github.com:", "git@github.com:project.git"),
+        ("ssh://git@gitlab.com/group/", "ssh://git@gitlab.com/group/project.git"),
+    ],
+)
+def test_an_address_of_ssh(base_url: str, url: str) -> None:
+    assert settings(BASE_URL=base_url, DEPLOY_KEY_SECRET="key").repository_url("project") == url
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"BASE_URL": "git@github.com:me"}, "deploy_key_secret is not set"),
+        ({"BASE_URL": "git@git.example.com:me", "DEPLOY_KEY_SECRET": "k"}, "known_hosts is not set.*ssh-keyscan"),
+        ({"BASE_URL": "git@github.com:me", "DEPLOY_KEY_SECRET": "k", "TOKEN_SECRET": "t"}, "token_secret is for https"),
+        ({"DEPLOY_KEY_SECRET": "k"}, "deploy_key_secret is set, but base_url is not one of SSH"),
+        ({"BASE_URL": "ssh://git:pw@h/x", "DEPLOY_KEY_SECRET": "k"}, "holds a user name or a password"),
+        ({"BASE_URL": "http://h.example/x", "TOKEN_SECRET": "t"}, "plain http"),
+    ],
+)
+def test_settings_that_do_not_go_together(values: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        settings(**values)
+
+
+class Secrets:
+    """Secrets Manager with one secret."""
+
+    def __init__(self, text: str) -> None:
+        """Hold this text."""
+        self.text = text
+
+    def get_secret_value(self, **_: Any) -> dict[str, str]:
+        """Return the secret."""
+        return {"SecretString": self.text}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-----BEGIN KEY-----\nabc\n", ("-----BEGIN KEY-----\nabc\n", "")),
+        (json.dumps({"private_key": "-----BEGIN KEY-----", "passphrase": "p"}), ("-----BEGIN KEY-----", "p")),
+        (json.dumps({"private_key": "-----BEGIN KEY-----"}), ("-----BEGIN KEY-----", "")),
+    ],
+)
+def test_how_a_deploy_key_is_stored(text: str, expected: tuple[str, str]) -> None:
+    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
+    assert yo.deploy_key(aws, given) == expected
+
+
+@pytest.mark.parametrize("text", ["", "ssh-ed25519 AAAA public", "{", '{"private_key": 1}', '{"key": "x"}', "[]"])
+def test_a_secret_that_holds_no_key(text: str) -> None:
+    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
+    with pytest.raises(ConfigError, match=r"The secret key .* holds no SSH private key"):
+        yo.deploy_key(aws, given)
+
+
+def test_all_secrets_are_hidden_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+    text = json.dumps({"private_key": f"-----BEGIN KEY-----\n{body}\n-----END KEY-----", "passphrase": "canary phrase"})
+    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    log = yo.Log([])
+    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
+    yo.Source.from_settings(given, aws, "project", log)
+    log.say(f"it printed {body} and canary phrase")
+    assert capsys.readouterr().out == "it printed *** and ***\n"
