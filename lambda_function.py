@@ -1808,6 +1808,7 @@ WORKER_MEMORY = 1 << 30
 
 MAX_FILES = 300_000
 MAX_PATH_BYTES = 3_000
+MAX_SUBMODULES = 64
 """What a repository may consist of.  A few nested trees can else spell out more files than there are atoms."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -1911,7 +1912,8 @@ class Source:
 def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Shell) -> Checkout:
     """Fetch one commit of the project and write out its files; raise SourceError."""
     space = Workspace(toolchain.root.parent)
-    result = run_git_worker(source, {"ref": request.ref, "checkout": str(space.checkout)}, toolchain, shell)
+    job = {"ref": request.ref, "project": request.subdirectory or "", "checkout": str(space.checkout)}
+    result = run_git_worker(source, job, toolchain, shell)
     return Checkout(
         root=space.checkout,
         project=project_folder(space.checkout, request),
@@ -2001,9 +2003,34 @@ def git_worker() -> None:
 def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
     """Fetch one commit, without its history, and write its tree out."""
     os.mkdir(job["objects"])
-    fetched = fetch(Source(**job["source"]), job["ref"], Path(job["objects"]))
+    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), os.fsencode(job["project"]))
+    return check_out(Source(**job["source"]), wanted)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be checked out, and where."""
+
+    ref: str | None
+    root: Path
+    objects: Path
+    """A folder for what is fetched; one folder in it for each repository."""
+    project: bytes = b""
+    """The project's folder in the repository."""
+
+
+def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """Fetch one commit and write its files out, those of submodules and of Git LFS too."""
+    fetched = fetch(source, wanted.ref, wanted.objects)
     commit, tree = peel(fetched)
-    warnings = write_checkout(fetched.objects, tree_entries(fetched.objects, tree), Path(job["checkout"]))
+    entries = tree_entries(fetched.objects, tree)
+    modules = small_file(fetched.objects, entries, b".gitmodules")
+    entries = without_ignored(fetched.objects, entries, wanted.project)
+    pointers = lfs_pointers(fetched.objects, entries)
+    write_checkout(fetched.objects, entries, wanted.root)
+    fetch_lfs(source, pointers, wanted.root)
+    links = [entry for entry in entries if entry.is_submodule]
+    warnings = fetch_submodules(source, wanted, links, modules) if links else []
     return {"commit": commit, "ref": fetched.ref, "warnings": warnings}
 
 
@@ -2739,20 +2766,59 @@ def shown(path: bytes) -> str:
     return repr(os.fsdecode(path)[:200])
 
 
-def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -> list[str]:
-    """Write files below root, which must not exist; return warnings.
+def small_file(objects: Objects, entries: Iterable[TreeEntry], path: bytes) -> bytes:
+    """Return the content of a file of the repository; nothing if it is not there, or is no file."""
+    for entry in entries:
+        if entry.path == path and stat.S_ISREG(entry.mode):
+            with contextlib.suppress(KeyError):
+                return objects.read(entry.name, 1 << 20)
+    return b""
+
+
+def without_ignored(objects: Objects, entries: list[TreeEntry], project: bytes) -> list[TreeEntry]:
+    """Leave out what .gitattributes marks as export-ignore, as "git archive" does.
+
+    Only where there is no make_dist.sh, which decides itself; and never the files that say what to
+    install, which many a project ignores since they are of no use in what it publishes.
+    """
+    from dulwich.attrs import Pattern, match_path, parse_git_attributes
+
+    folder = b"".join(part + b"/" for part in project.split(b"/") if part not in (b"", b"."))
+    files = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == b".gitattributes"]
+    texts = {path: small_file(objects, entries, path) for path in sorted(files, key=lambda path: path.count(b"/"))}
+    if not any(b"export-ignore" in text for text in texts.values()) or any(
+        entry.path == folder + b"make_dist.sh" for entry in entries
+    ):
+        return entries
+    patterns = [
+        (Pattern(pattern, path.rpartition(b"/")[0]), attributes)
+        for path, text in texts.items()
+        for pattern, attributes in parse_git_attributes(io.BytesIO(text))
+    ]
+
+    @functools.cache
+    def ignored(path: bytes) -> bool:
+        above = path.rpartition(b"/")[0]
+        if above and ignored(above):
+            return True
+        return any(match_path(patterns, each).get(b"export-ignore") is True for each in (path, path + b"/"))
+
+    needed = {folder + name.encode() for name in REQUIREMENT_FILES}
+    return [entry for entry in entries if entry.path in needed or not ignored(entry.path)]
+
+
+def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -> None:
+    """Write files below root, which must not exist.
 
     Nothing can be written elsewhere: names are checked, folders and files are made new, and links
     are made last, when nothing is written any more.
     """
-    warnings: list[str] = []
     links: list[tuple[Path, bytes]] = []
     root.mkdir()
     top = os.fsencode(root) + b"/"
     made = {b""}
     for entry in entries:
         if entry.is_submodule:
-            warnings.append(f"the submodule {shown(entry.path)} was not fetched: this version does not")
             continue
         folder = entry.path.rpartition(b"/")[0]
         if folder not in made:
@@ -2767,15 +2833,12 @@ def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -
             objects.place(entry.name, top + entry.path)
         except KeyError:
             raise SourceError(f"The repository is not whole: the content of {shown(entry.path)} is missing.") from None
-        if entry.name in objects.pointers:
-            warnings.append(f"{shown(entry.path)} is a pointer to a Git LFS file, which was not fetched")
         if entry.mode & 0o100:
             os.chmod(top + entry.path, 0o755)  # noqa: S103  # as the repository says
     for path, target in links:
         make_link(path, target, root)
     for path, target in links:
         check_link(path, target, root)
-    return warnings
 
 
 def make_link(path: Path, target: bytes, root: Path) -> None:
@@ -2799,6 +2862,194 @@ def check_link(path: Path, target: bytes, root: Path) -> None:
             f"The link {path.relative_to(root).as_posix()!r} points at {os.fsdecode(target)!r}, outside of the "
             "repository. A build takes nothing from elsewhere: commit what is needed."
         )
+
+
+# --- The git worker: what a checkout holds only by name: submodules, and files in Git LFS -----------
+
+
+def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], modules: bytes) -> list[str]:
+    """Fetch the submodules of a checkout into their places; return warnings."""
+    urls = submodule_urls(modules)
+    warnings: list[str] = []
+    for entry in links:
+        if entry.path not in urls:
+            # As "git clone" leaves it: somebody added a repository inside of this one by mistake.
+            warnings.append(f"the submodule {shown(entry.path)} is not in .gitmodules, and was not fetched")
+            continue
+        if len(os.listdir(outer.objects)) > MAX_SUBMODULES:
+            raise SourceError(f"The repository holds more than {MAX_SUBMODULES} submodules.")
+        target = outer.root / os.fsdecode(entry.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        theirs = related_source(source, urls[entry.path], f"submodule {shown(entry.path)}")
+        try:
+            inner = check_out(theirs, Wanted(entry.name.hex(), target, outer.objects))
+        except SourceError as error:
+            raise SourceError(f"Cannot fetch the submodule {shown(entry.path)}. {error}") from None
+        warnings += inner["warnings"]
+    return warnings
+
+
+def submodule_urls(text: bytes) -> dict[bytes, str]:
+    """Read .gitmodules: the address for each path; raise SourceError for one that is unsafe."""
+    from dulwich.config import ConfigFile
+
+    found: dict[bytes, str] = {}
+    try:
+        config = ConfigFile.from_file(io.BytesIO(text))
+        for section in config.sections():
+            if section[0] == b"submodule" and len(section) == 2:
+                path, url = config.get(section, b"path"), config.get(section, b"url")
+                for name in path.split(b"/"):
+                    check_name(name, path)
+                found[path] = url.decode()
+    except (ValueError, KeyError) as error:
+        raise SourceError(f"The repository's .gitmodules cannot be read: {printable(str(error))}.") from None
+    return found
+
+
+def related_source(source: Source, url: str, what: str) -> Source:
+    """Return where a submodule or a requirement is cloned from, with the credentials that its server may see."""
+    if url.startswith(("./", "../")):
+        url = beside(source.url, url)
+    scheme, host, _ = origin(url)
+    here = origin(source.url)
+    if scheme == "ssh" and here[0] == "https" and host == here[1]:
+        # git@HOST:account/project, as developers write it, is the same repository at https://HOST/account/project.
+        short = SCP_ADDRESS.fullmatch(url)
+        where = short["path"] if short else urllib.parse.urlsplit(url).path
+        url = f"https://{urllib.parse.urlsplit(source.url).netloc}/{where.strip('/')}"
+    elif scheme not in ("https", "ssh") and origin(url) != here:
+        raise SourceError(
+            f"The {what} is at {printable(url)!r}: only https:// and SSH addresses are fetched, and relative ones."
+        )
+    if "@" in urllib.parse.urlsplit(url).netloc and scheme in ("https", "http"):
+        raise SourceError(f"The {what} has a user name or password in its address: take that out.")
+    # The credentials go along to the same server only.
+    return replace(source, url=url) if origin(url) == here else Source(url)
+
+
+def beside(url: str, relative: str) -> str:
+    """Resolve a submodule's relative address, as Git does: "../other" is beside the repository."""
+    base, separator = url.rstrip("/"), "/"
+    while relative.startswith(("./", "../")):
+        up, _, relative = relative.partition("/")
+        if up == "..":
+            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
+            if separator == ":" or cut < 0 or base[:cut].endswith(("/", ":/")):
+                raise SourceError(f"The repository's .gitmodules leads out of {url}.")
+            base, separator = base[:cut], base[cut]
+    return f"{base}{separator}{relative}"
+
+
+LFS_FIELDS = re.compile(rb"(?:ext-.*\n)*oid sha256:(?P<oid>[0-9a-f]{64})\nsize (?P<size>\d{1,12})\n?")
+
+
+def lfs_pointers(objects: Objects, entries: Iterable[TreeEntry]) -> dict[bytes, tuple[str, int]]:
+    """Return the files that are only pointers to Git LFS, with digest and size of what they stand for."""
+    found: dict[bytes, tuple[str, int]] = {}
+    for entry in entries:
+        if entry.name in objects.pointers and stat.S_ISREG(entry.mode):
+            fields_ = LFS_FIELDS.fullmatch(objects.pointers[entry.name].removeprefix(LFS_POINTER))
+            if fields_ is None:
+                raise SourceError(f"{shown(entry.path)} is a pointer to a file in Git LFS that makes no sense.")
+            found[entry.path] = (fields_["oid"].decode(), int(fields_["size"]))
+    return found
+
+
+def fetch_lfs(source: Source, pointers: Mapping[bytes, tuple[str, int]], root: Path) -> None:
+    """Put the real content in the place of pointers to Git LFS, or raise SourceError: none may be shipped."""
+    if not pointers:
+        return
+    first = min(pointers)
+    more = f" (and {len(pointers) - 1} more)" if len(pointers) > 1 else ""
+    why = f"{shown(first)}{more} is only a pointer to a file in Git LFS, and the file cannot be fetched"
+    if origin(source.url)[0] == "ssh":
+        raise SourceError(f"{why} over SSH: use an https base_url with a token_secret, or commit the file itself.")
+    wanted = sorted(set(pointers.values()))
+    needed = sum(count for _, count in wanted)
+    if needed > shutil.disk_usage(root).free:
+        raise SourceError(f"{why}: it takes {size(needed)}, more than /tmp has left. Raise ephemeral_storage.")
+    places: dict[str, list[bytes]] = {}
+    for path, (oid, _) in sorted(pointers.items()):
+        places.setdefault(oid, []).append(path)
+    for start in range(0, len(wanted), 100):
+        for oid, count, action in lfs_actions(source, wanted[start : start + 100], why):
+            targets = [os.fsencode(root) + b"/" + path for path in places[oid]]
+            download_lfs(source, action, (oid, count), targets[0], why)
+            for other in targets[1:]:
+                shutil.copyfile(targets[0], other, follow_symlinks=False)
+
+
+def lfs_actions(
+    source: Source, wanted: Sequence[tuple[str, int]], why: str
+) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Ask the server where to get files of Git LFS; yield digest, size and the "download" action."""
+    import urllib3
+
+    question = {"operation": "download", "transfers": ["basic"], "objects": [{"oid": o, "size": s} for o, s in wanted]}
+    kind_of_lfs = "application/vnd.git-lfs+json"
+    headers = {"Accept": kind_of_lfs, "Content-Type": kind_of_lfs, **lfs_credentials(source)}
+    try:
+        answer = http_pool(source).request(
+            "POST", f"{source.url}/info/lfs/objects/batch", body=json.dumps(question).encode(), headers=headers,
+            preload_content=False,
+        )  # fmt: skip
+        text = answer.read(8 << 20)
+        objects = {each["oid"]: each for each in json.loads(text)["objects"]} if answer.status == 200 else None
+    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{why}: {printable(str(error))}.") from None
+    if objects is None:
+        raise SourceError(
+            f"{why}: the host answers {answer.status} to Git LFS. Commit the file itself, or use a host that has LFS."
+        )
+    for oid, count in wanted:
+        found = objects.get(oid, {})
+        action = found.get("actions", {}).get("download") if isinstance(found.get("actions"), dict) else None
+        if not isinstance(action, dict) or not isinstance(action.get("href"), str):
+            reason = found.get("error", {}) if isinstance(found.get("error"), dict) else {}
+            raise SourceError(f"{why}: {printable(str(reason.get('message', 'the host does not have it')))}.")
+        yield oid, count, action
+
+
+def lfs_credentials(source: Source) -> dict[str, str]:
+    """Return the header with the token, for the server of the repository."""
+    if not source.token:
+        return {}
+    pair = f"{source.username or DEFAULT_USERNAME}:{source.token}"
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def download_lfs(source: Source, action: Mapping[str, Any], what: tuple[str, int], path: bytes, why: str) -> None:
+    """Download one file of Git LFS over its pointer, and verify it."""
+    import urllib3
+
+    oid, count = what
+    href = action["href"]
+    ours = origin(href) == origin(source.url)
+    if not ours and origin(href)[0] != "https":
+        raise SourceError(f"{why}: the host names an address for it that is not https.")
+    given = action.get("header")
+    headers = {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    if ours and "authorization" not in {name.lower() for name in headers}:
+        headers.update(lfs_credentials(source))
+    digest, left = hashlib.sha256(), count
+    try:
+        pool = http_pool(replace(source, url=href, token=source.token if ours else ""))
+        answer = pool.request("GET", href, headers=headers, preload_content=False, redirect=False)
+        if answer.status != 200:
+            raise SourceError(f"{why}: its download answers {answer.status}.")
+        with open(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:
+            for piece in answer.stream(PIECE):
+                left -= len(piece)
+                if left < 0:
+                    break
+                digest.update(piece)
+                file.write(piece)
+    except urllib3.exceptions.HTTPError as error:
+        # Not its words: they name the whole address, which may be signed.
+        raise SourceError(f"{why}: its download failed ({type(error).__name__}).") from None
+    if left or digest.hexdigest() != oid:
+        raise SourceError(f"{why}: what the host sent is not the file that the pointer names.")
 
 
 # --- Stage: install requirements ------------------------------------------------------------------

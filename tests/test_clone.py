@@ -219,14 +219,16 @@ def test_the_projects_folder_is_found(host: Host, subdirectory: str, words: str 
 # --- Repositories that no Git would make ------------------------------------------------------------------------
 
 
-def write_out(made: HandMade, commit: str, folder: Path) -> list[str]:
+def write_out(made: HandMade, commit: str, folder: Path) -> None:
     """Unpack a pack and write out a commit's tree, as the worker does."""
     (folder / "objects").mkdir()
     objects = yo.Objects(folder / "objects", "sha1")
     with yo.bad_pack():
         objects.unpack(io.BytesIO(made.pack))
     _, tree = yo.peel(yo.Fetched(objects, commit, "main"))
-    return yo.write_checkout(objects, yo.tree_entries(objects, tree), folder / "checkout")
+    entries = yo.tree_entries(objects, tree)
+    yo.lfs_pointers(objects, entries)
+    yo.write_checkout(objects, entries, folder / "checkout")
 
 
 def refused(made: HandMade, commit: str, folder: Path) -> str:
@@ -244,7 +246,7 @@ def test_a_hand_made_repository_without_faults_is_written_out(tmp_path: Path) ->
     made = HandMade()
     leaf = made.add(BLOB, b"x = 1\n")
     tree = made.tree((b"100644", b"app.py", leaf), (b"100644", b"copy.py", leaf))
-    assert write_out(made, made.commit(tree), tmp_path) == []
+    write_out(made, made.commit(tree), tmp_path)
     (tmp_path / "checkout" / "app.py").write_text("changed")
     assert (tmp_path / "checkout" / "copy.py").read_bytes() == b"x = 1\n", "two files, not one of two names"
 
@@ -315,7 +317,7 @@ def test_a_loop_of_links_and_a_link_to_nothing_are_for_packaging_to_judge(tmp_pa
     made = HandMade()
     links = [(b"a", b"b"), (b"b", b"a"), (b"c", b"nothing")]
     tree = made.tree(*((b"120000", name, made.add(BLOB, target)) for name, target in links))
-    assert write_out(made, made.commit(tree), tmp_path) == []
+    write_out(made, made.commit(tree), tmp_path)
     assert sorted(os.listdir(tmp_path / "checkout")) == ["a", "b", "c"]
 
 
@@ -366,21 +368,31 @@ def test_trees_nested_without_an_end_are_refused(tmp_path: Path) -> None:
     assert "unsafe: it holds a file named" in refused(made, made.commit(tree), tmp_path)
 
 
+@pytest.mark.parametrize("text", [b"oid sha256:0\n", b"oid sha256:" + b"0" * 64 + b"\nsize many\n"])
+def test_a_pointer_to_lfs_that_makes_no_sense_is_refused(tmp_path: Path, text: bytes) -> None:
+    made = HandMade()
+    pointer = made.add(BLOB, b"version https://git-lfs.github.com/spec/v1\n" + text)
+    assert "'a' is a pointer to a file in Git LFS that" in refused(
+        made, made.commit(made.tree((b"100644", b"a", pointer))), tmp_path
+    )
+
+
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("path", "url", "words"),
     [
-        pytest.param((b"160000", b"sub", b""), "the submodule 'sub' was not fetched", id="submodule"),
-        pytest.param(
-            (b"100644", b"a.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
-            "'a.bin' is a pointer",
-            id="LFS",
+        pytest.param("../../hooks", "https://localhost/x", "unsafe: it holds a file named '../../hooks'", id="path"),
+        *(
+            pytest.param("sub", url, "submodule 'sub' is at", id=url)
+            for url in ("ext::sh -c id", "file:///etc", "/etc", "--upload-pack=id", "http://other.example/x")
         ),
     ],
 )
-def test_what_is_not_fetched_is_warned_of(tmp_path: Path, entry: tuple[bytes, bytes, bytes], words: str) -> None:
-    made = HandMade()
-    (warning,) = write_out(made, made.commit(made.tree((*entry[:2], made.add(BLOB, entry[2])))), tmp_path)
-    assert words in warning
+def test_a_submodule_at_a_bad_place_is_refused(tmp_path: Path, path: str, url: str, words: str) -> None:
+    modules = f'[submodule "x"]\npath = {path}\nurl = "{url}"\n'.encode()
+    outer = yo.Wanted(None, tmp_path / "checkout", tmp_path)
+    with pytest.raises(SourceError, match=words):
+        yo.fetch_submodules(Source("https://h/x.git"), outer, [yo.TreeEntry(b"sub", 0o160000, b"1" * 20)], modules)
+    assert os.listdir(tmp_path) in ([], ["checkout"])
 
 
 # --- Packs ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dulwich.repo import Repo
 
 import lambda_function as yo
 from lambda_function import (
@@ -42,6 +44,7 @@ from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
 from tests.conftest import Context
 from tests.embedded import small_zip
+from tests.test_clone import FILE, SUBMODULE, add_commit
 from tests.test_deploy import TRUST
 
 EVENT = {"action": "build", "function": "api", "repo_name": "project"}
@@ -290,10 +293,12 @@ def test_the_function_may_be_named_by_its_arn_and_the_project_lie_in_a_folder(ya
 
 
 def test_warnings_are_in_the_result_and_in_the_log(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
-    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
-    yard.add_project({"app.py": HANDLER, "model.bin": pointer})
+    yard.add_project({"app.py": HANDLER})
+    with contextlib.closing(Repo(str(yard.git.root / "project.git"))) as repo:
+        entries = [(b"app.py", FILE, HANDLER.encode()), (b"undeclared", SUBMODULE, b"")]
+        repo.refs[b"refs/heads/main"] = add_commit(repo.object_store, entries)  # type: ignore[index, assignment]
     (warning,) = yard.build()["warnings"]
-    assert "'model.bin'" in warning
+    assert "'undeclared'" in warning
     assert f"\nWarning: {warning}.\n" in capsys.readouterr().out
 
 

@@ -1,0 +1,181 @@
+"""What a checkout holds only by name, and what it leaves out: submodules, files in Git LFS, export-ignore."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+import lambda_function as yo
+from lambda_function import Shell, Source, SourceError, Workspace
+from local.git_server import GitServer
+from tests.gitting import Answer, Cloner, git, needs_git, publish, reply, server, tree
+
+pytestmark = needs_git
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[GitServer]:
+    (tmp_path / "repos").mkdir()
+    with GitServer(tmp_path / "repos", backend="git") as git_host:
+        yield git_host
+
+
+@pytest.fixture
+def cloner(space: Workspace, shell: Shell) -> Cloner:
+    return Cloner(space, shell)
+
+
+# --- .gitattributes --------------------------------------------------------------------------------------
+
+
+def test_export_ignore_is_honoured(host: GitServer, cloner: Cloner) -> None:
+    files = {
+        ".gitattributes": "/big export-ignore\n*.psd export-ignore\nrequirements.txt export-ignore\n",
+        "big/a.bin": "a", "src/logo.psd": "p", "src/app.py": "x", "requirements.txt": "requests",
+        "src/.gitattributes": "keep.psd -export-ignore\n", "src/keep.psd": "k",
+    }  # fmt: skip
+    publish(host.root, "attributes", files)
+    left = set(files) - {"big/a.bin", "src/logo.psd"}
+    assert set(tree(cloner(f"{host.url}/attributes.git").root)) == left, "what says what to install is kept"
+    publish(host.root, "scripted", {**files, "make_dist.sh": "true"})
+    assert set(tree(cloner(f"{host.url}/scripted.git").root)) == {*files, "make_dist.sh"}, "a script decides"
+
+
+# --- Submodules -----------------------------------------------------------------------------------------
+
+
+def add_submodule(work: Path, url: str, path: str, source: Path) -> None:
+    """Add a submodule as "git submodule add" does, at the tip of a bare repository."""
+    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.path", path)
+    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.url", url)
+    git(work, "add", ".gitmodules")
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{git(source, 'rev-parse', 'main')},{path}")
+    git(work, "commit", "--quiet", "--message", "submodule")
+
+
+def test_submodules_are_fetched(host: GitServer, cloner: Cloner) -> None:
+    publish(host.root, "inner", {"inner.py": "i"})
+    middle = publish(host.root, "middle", {"middle.py": "m"})
+    add_submodule(middle, "../inner.git", "vendor/inner", host.root / "inner.git")
+    git(middle, "push", "--quiet", str(host.root / "middle.git"), "main")
+    outer = publish(host.root, "outer", {"outer.py": "o"})
+    add_submodule(outer, f"{host.url}/middle.git", "libs/middle", host.root / "middle.git")
+    git(outer, "push", "--quiet", str(host.root / "outer.git"), "main")
+    checkout = cloner(f"{host.url}/outer.git")
+    assert checkout.warnings == ()
+    assert [name for name in tree(checkout.root) if name.endswith(".py")] == [
+        "libs/middle/middle.py", "libs/middle/vendor/inner/inner.py", "outer.py",
+    ]  # fmt: skip
+
+
+def test_credentials_go_to_submodules_of_the_same_host_alone(tmp_path: Path, cloner: Cloner) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "public").mkdir()
+    seen: list[str] = []
+    with (
+        GitServer(tmp_path / "private", backend="git", users={"x-access-token": "canary-token-0123"}) as private,
+        GitServer(tmp_path / "public", backend="git") as public,
+    ):
+        publish(private.root, "ours", {"ours.py": "1"})
+        publish(public.root, "theirs", {"theirs.py": "2"})
+        work = publish(private.root, "outer", {"outer.py": "0"})
+        add_submodule(work, "../ours.git", "ours", private.root / "ours.git")
+        git(work, "push", "--quiet", str(private.root / "outer.git"), "main")
+        checkout = cloner(Source(f"{private.url}/outer.git", token="canary-token-0123"))
+        assert (checkout.root / "ours" / "ours.py").exists()
+        add_submodule(work, f"{public.url}/theirs.git", "theirs", public.root / "theirs.git")
+        git(work, "push", "--quiet", str(private.root / "outer.git"), "main")
+        # Plain http to another host is refused, whoever it is.
+        with pytest.raises(SourceError, match=r"submodule 'theirs' is at .* only https"):
+            cloner(Source(f"{private.url}/outer.git", token="canary-token-0123"))
+        assert public.requests == seen
+
+
+def test_a_submodule_that_nobody_declared_is_a_warning(host: GitServer, cloner: Cloner) -> None:
+    work = publish(host.root, "outer", {"outer.py": "o"})
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{'12' * 20},oops")
+    git(work, "commit", "--quiet", "--message", "oops")
+    git(work, "push", "--quiet", str(host.root / "outer.git"), "main")
+    assert cloner(f"{host.url}/outer.git").warnings == (
+        "the submodule 'oops' is not in .gitmodules, and was not fetched",
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "expected"),
+    [
+        ("https://h/a/b.git", "../c.git", "https://h/a/c.git"),
+        ("https://h/a/b.git", "./c.git", "https://h/a/b.git/c.git"),
+        ("git@h:a/b.git", "../../x/c.git", "git@h:x/c.git"),
+        ("https://h/a/b.git", "git@h:x/c.git", "https://h/x/c.git"),
+        ("https://h/a/b.git", "https://other/c.git", "https://other/c.git"),
+    ],
+)
+def test_addresses_of_submodules(base: str, url: str, expected: str) -> None:
+    theirs = yo.related_source(Source(base, token="t"), url, "sub")
+    assert theirs.url == expected
+    assert bool(theirs.token) == (yo.origin(expected) == yo.origin(base))
+
+
+# --- Git LFS ----------------------------------------------------------------------------------------------
+
+DATA = b"real data\n" * 1000
+
+
+def pointer(data: bytes) -> str:
+    """Return what is committed for a file in Git LFS."""
+    oid = hashlib.sha256(data).hexdigest()
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(data)}\n"
+
+
+def lfs_host(git_url: str, served: bytes | None) -> Answer:
+    """Pass Git on to a real host by redirecting nothing: answer LFS ourselves, ask Git for the rest."""
+    import urllib.request
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        url = f"http://{handler.headers['Host']}"
+        if handler.path.endswith("/info/lfs/objects/batch") and served is not None:
+            question = json.loads(handler.body)  # type: ignore[attr-defined]
+            found = [{**each, "actions": {"download": {"href": f"{url}/data"}}} for each in question["objects"]]
+            reply(handler, json.dumps({"objects": found}).encode(), "application/vnd.git-lfs+json")
+        elif handler.path == "/data" and served is not None:
+            reply(handler, served, "application/octet-stream")
+        elif "/info/lfs/" in handler.path:
+            reply(handler, b"", "text/plain", 404)
+        else:
+            headers = {
+                name: handler.headers[name] for name in ("Content-Type", "Git-Protocol") if handler.headers[name]
+            }
+            body = handler.body if handler.command == "POST" else None  # type: ignore[attr-defined]
+            request = urllib.request.Request(git_url + handler.path, body, headers)
+            with urllib.request.urlopen(request) as response:
+                reply(handler, response.read(), response.headers["Content-Type"])
+
+    return answer
+
+
+def test_files_in_lfs_are_fetched(host: GitServer, cloner: Cloner) -> None:
+    publish(host.root, "lfs", {"a.bin": pointer(DATA), "copy/b.bin": pointer(DATA), "plain": "version 1\n"})
+    with server(lfs_host(host.url, DATA)) as url:
+        root = cloner(f"{url}/lfs.git").root
+    assert (root / "a.bin").read_bytes() == (root / "copy/b.bin").read_bytes() == DATA
+    assert (root / "plain").read_bytes() == b"version 1\n"
+
+
+@pytest.mark.parametrize(
+    ("served", "words"),
+    [
+        pytest.param(None, "'a.bin' is only a pointer to a file in Git LFS.*answers 404", id="no LFS"),
+        pytest.param(b"x" * len(DATA), "not the file that the pointer names", id="other content"),
+        pytest.param(DATA + b"more", "not the file that the pointer names", id="longer"),
+    ],
+)
+def test_a_pointer_is_never_shipped(host: GitServer, cloner: Cloner, served: bytes | None, words: str) -> None:
+    publish(host.root, "lfs", {"a.bin": pointer(DATA)})
+    with server(lfs_host(host.url, served)) as url, pytest.raises(SourceError, match=words):
+        cloner(f"{url}/lfs.git")
