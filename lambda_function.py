@@ -537,7 +537,8 @@ def subdirectory_fault(value: str) -> str | None:
     parts = PurePosixPath(value).parts
     if not parts or value.startswith("/") or ".." in parts or any(part.startswith("-") for part in parts):
         return 'is not a folder inside of the repository (no "..", no leading "/" or "-")'
-    if any(part.lower() == ".git" for part in parts) or not value.isprintable() or "\\" in value:
+    odd = not value.isprintable() or "\\" in value or "://" in value
+    if odd or any(part.lower() == ".git" for part in parts):
         return "is not a folder's name that a project could have"
     return None
 

@@ -290,7 +290,7 @@ def test_builds_of_different_functions_do_not_meet(chaos: Builder, request: pyte
 @ONE
 @pytest.mark.embedded
 def test_a_client_that_asks_again_and_again_gets_one_build_and_its_answer(chaos: Builder, tmp_path: Path) -> None:
-    script = 'cp *.py "$1"; sleep 6\n'
+    script = 'cp *.py "$1"; sleep 5\n'
     commit = chaos.add_project("slow", {"lambda_function.py": HANDLER, "make_dist.sh": script})
     updates: list[str] = []
 
@@ -303,18 +303,18 @@ def test_a_client_that_asks_again_and_again_gets_one_build_and_its_answer(chaos:
     (tmp_path / "event.json").write_text(json.dumps(event))
     command = ["aws", "lambda", "invoke", "--function-name", chaos.name, "--payload", f"file://{tmp_path}/event.json"]
     environ = {**chaos.client_environ(), "AWS_MAX_ATTEMPTS": "4", "AWS_RETRY_MODE": "standard"}
-    impatient = subprocess.run(
+    subprocess.run(
         [*command, "--cli-read-timeout", "1", f"{tmp_path}/a"], env=environ, capture_output=True, check=False
     )
-    assert impatient.returncode != 0, "four attempts of a second are not enough"
     subprocess.run([*command, "--cli-read-timeout", "0", f"{tmp_path}/b"], env=environ, check=True)
     answer = json.loads((tmp_path / "b").read_text())
-    assert (answer["status"], answer["commit"]) == ("deployed", commit)
+    assert answer["status"] in ("deployed", "unchanged"), "by an invocation that waited, or that came just after it"
+    assert answer["commit"] == commit
     assert answer["code_sha256"] == running(chaos, "slow")
     chaos.aws.wait_for_events()
     records = [key for key in chaos.stored(f"{chaos.name}/builds/slow/") if key.endswith(".json")]
     assert len(records) == 1, "one build"
     dry, real = 5, 1  # each of the five invocations looked whether it may update, and one did
-    assert len(updates) <= dry + real
+    assert 2 < len(updates) <= dry + real, "it did ask more than once"
     assert base64.b64decode(answer["code_sha256"]).hex() in "".join(chaos.stored(f"{chaos.name}/packages/slow/"))
     assert BUCKET in answer["log"]

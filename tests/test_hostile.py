@@ -223,4 +223,5 @@ def test_a_link_in_the_place_of_the_checkout_ships_nothing(builder: Builder) -> 
 def test_nothing_of_the_builder_is_in_a_package(builder: Builder, tmp_path: Path) -> None:
     builder.add_project("plain", {"lambda_function.py": HANDLER, "data/a.txt": "a"})
     builder.build("plain")
-    assert builder.package("plain").namelist() == ["data/a.txt", "lambda_function.py"]
+    bytecode = f"__pycache__/lambda_function.cpython-{builder.runtime[6:].replace('.', '')}.pyc"
+    assert builder.package("plain").namelist() == [bytecode, "data/a.txt", "lambda_function.py"]
