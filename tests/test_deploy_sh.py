@@ -638,7 +638,11 @@ def test_ctrl_c_says_what_goes_on(slow: Checkout) -> None:
     scratch = slow.fake / "scratch"
     scratch.mkdir()
     environ = {**slow.environ, "TMPDIR": str(scratch)}
-    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+    with subprocess.Popen(
+        command, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Tests that run in the background ignore it, and so would the shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:  # fmt: skip
         assert running.stderr
         while "get the toolchain" not in running.stderr.readline():
             pass
