@@ -567,7 +567,7 @@ cmd_doctor() {
 }
 
 finding() {
-  printf '%-3s %-9s %s\n' "$1" "$2" "${*:3}"
+  printf '%-3s %-11s %s\n' "$1" "$2" "${*:3}"
 }
 
 well() {

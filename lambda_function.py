@@ -4689,7 +4689,9 @@ def look_around(job: Job) -> list[dict[str, Any]]:
     left = job.builder.until - time.time()
     return [
         finding("interpreter", f"{sys.version.split()[0]} at {sys.executable}, {job.builder.platform}"),
-        finding("programs", f"missing, so a make_dist.sh may fail: {', '.join(lacking) or 'none'}", ok=not lacking),
+        finding("programs", f"{', '.join(lacking)} cannot be found, so a make_dist.sh may fail", ok=False)
+        if lacking
+        else finding("programs", "all are there that a make_dist.sh can count on"),
         finding(
             "disk",
             f"{size(disk.free)} of {size(disk.total)} are free in {job.space.root.parent}; a build of Lambda's largest "

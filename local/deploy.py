@@ -369,7 +369,7 @@ def join(value: object, more: object) -> str:
 
 def sizes(package: Mapping[str, Any]) -> str:
     """Write a package's sizes."""
-    if not package:
+    if "zip_bytes" not in package:
         return ""
     zipped, unzipped = megabytes(package.get("zip_bytes")), megabytes(package.get("unzipped_bytes"))
     return f"{zipped} zipped, {unzipped} unzipped, {package.get('files', 0)} files"

@@ -193,6 +193,10 @@ def embedded_aws() -> Iterator[tuple[EmbeddedAWS, GitServer]]:
 RUNTIMES = sorted({"python3.12", "python3.13"} & available().keys()) or [local.runtime()]
 
 
+NEWEST = pytest.mark.parametrize("builder", RUNTIMES[-1:], indirect=True)
+"""For tests of what is no matter of the interpreter's: once is enough."""
+
+
 @pytest.fixture(scope="session", params=RUNTIMES)
 def builder(request: pytest.FixtureRequest) -> Iterator[Builder]:
     """Yield a bootstrapped builder of each runtime, on an AWS of its own."""

@@ -22,7 +22,7 @@ import pytest
 
 from lambda_function import KEPT_ENTRIES, KEPT_PACKAGES, Entry, YoDawgError
 from local.rest_json import Response
-from tests.embedded import BUCKET, RUNTIMES, Builder, FunctionFailed
+from tests.embedded import BUCKET, NEWEST, Builder, FunctionFailed
 from tests.test_handler import HANDLER as APP
 from tests.test_handler import Yard
 from tests.test_handler import setup as setup
@@ -135,10 +135,6 @@ def chaos(builder: Builder) -> Iterator[Builder]:
     builder.aws.fault = None
 
 
-ONE = pytest.mark.parametrize("builder", RUNTIMES[-1:], indirect=True)
-"""Once is enough: what is tested is no matter of the interpreter's."""
-
-
 class Killer:
     """Kills the builder's runtime when it has done so many things: AWS requests, or lines of log."""
 
@@ -159,7 +155,7 @@ class Killer:
             self.tick("request")
 
 
-@ONE
+@NEWEST
 @pytest.mark.embedded
 def test_a_killed_builder_leaves_a_whole_function_and_the_next_build_succeeds(
     chaos: Builder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -235,7 +231,7 @@ def at_once(count: int, build: Callable[[int], dict[str, Any]]) -> list[dict[str
         return list(crowd.map(client, range(count)))
 
 
-@ONE
+@NEWEST
 @pytest.mark.embedded
 def test_a_crowd_that_builds_one_function_is_served_one_after_the_other(
     chaos: Builder, request: pytest.FixtureRequest
@@ -270,7 +266,7 @@ def test_a_crowd_that_builds_one_function_is_served_one_after_the_other(
     print(f"{count} builds, {len(refused)} refusals")
 
 
-@ONE
+@NEWEST
 @pytest.mark.embedded
 def test_builds_of_different_functions_do_not_meet(chaos: Builder, request: pytest.FixtureRequest) -> None:
     count = int(request.config.getoption("--crowd"))
@@ -287,7 +283,7 @@ def test_builds_of_different_functions_do_not_meet(chaos: Builder, request: pyte
 # --- Clients without patience -------------------------------------------------------------------------------------
 
 
-@ONE
+@NEWEST
 @pytest.mark.embedded
 def test_a_client_that_asks_again_and_again_gets_one_build_and_its_answer(chaos: Builder, tmp_path: Path) -> None:
     script = 'cp *.py "$1"; sleep 5\n'

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.embedded import Builder, FunctionFailed
+from tests.embedded import NEWEST, Builder, FunctionFailed
 
 pytestmark = pytest.mark.embedded
 
@@ -164,6 +164,7 @@ def test_a_handler_that_cannot_be_imported_is_not_deployed(builder: Builder) -> 
     assert builder.functions.get_function_configuration(FunctionName="unproved")["CodeSha256"] == before
 
 
+@NEWEST
 def test_a_package_of_nearly_250_mb_is_built_in_little_memory(builder: Builder) -> None:
     name = builder.install(name=f"{builder.name}-big", Timeout=300)
     builder.invoke(name, {"action": "bootstrap"})

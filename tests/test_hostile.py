@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import Builder, FunctionFailed, small_zip
+from tests.embedded import NEWEST, Builder, FunctionFailed, small_zip
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, NEWEST]
 
 TOKEN = "canary-git-token-0123456789"
 

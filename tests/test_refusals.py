@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.embedded import Builder, FunctionFailed
+from tests.embedded import NEWEST, Builder, FunctionFailed
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, NEWEST]
 
 HANDLER = "def lambda_handler(event, context):\n    return 'ok'\n"
 GOOD = {"lambda_function.py": HANDLER}
