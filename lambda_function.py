@@ -3908,8 +3908,10 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
     """
     wait_until_updated(aws, name)
     target = look_at_target(aws, name, builder)
-    with aws_says(f"update the function {name}"):
-        aws.functions.update_function_code(FunctionName=name, ZipFile=rehearsal_zip(), DryRun=True)
+    insist(
+        f"update the function {name}",
+        lambda: aws.functions.update_function_code(FunctionName=name, ZipFile=rehearsal_zip(), DryRun=True),
+    )
     if request.test_event is not None:
         with aws_says(f"invoke {name} with the test event"):
             aws.functions.invoke(FunctionName=name, InvocationType="DryRun")

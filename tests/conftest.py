@@ -25,8 +25,8 @@ LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", default=8, help="how often test_chaos.py kills a builder")
-    parser.addoption("--crowd", default=5, help="how many clients test_chaos.py lets build at once")
+    parser.addoption("--kills", default=6, help="how often test_chaos.py kills a builder")
+    parser.addoption("--crowd", default=4, help="how many clients test_chaos.py lets build at once")
 
 
 @pytest.fixture(autouse=True)
