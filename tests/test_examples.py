@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.embedded import ROOT, Builder, FunctionFailed
+from tests.embedded import NEWEST, ROOT, Builder, FunctionFailed
 
 EXAMPLES = ROOT / "examples"
 
 USELESS = ("tests/", "README", "requirements", "make_dist", "pytest.ini", ".")
 """What the names of a project's files begin with that have no place in its package."""
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, NEWEST]
 
 
 class Example:
