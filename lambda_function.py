@@ -136,9 +136,11 @@ KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 100, 10, 10
 """How many of a function's last builds are remembered, how many of its last packages can be put back,
 and how many of its last versions keep theirs."""
 
-BUSY = ("ResourceConflictException", "PreconditionFailedException", "TooManyRequestsException")
-"""Lambda's "not now": an update of somebody else's is under way, there was one since we looked, or
-there are too many requests."""
+CHANGED = ("ResourceConflictException", "PreconditionFailedException")
+"""Lambda's words for somebody else's change, under way or made since we looked."""
+
+BUSY = (*CHANGED, "TooManyRequestsException")
+"""Lambda's "not now"."""
 
 PROOFS = ("warn", "require", "off")
 """What the import proof may be (proof in config.ini): see ``check_proof``."""
@@ -1197,15 +1199,12 @@ class Store:
     def download(self, key: str, target: Path) -> str | None:
         """Copy an object to a file, in pieces, and return its SHA-256 in hex; None if there is no such object."""
         with aws_says(f"read {self.uri(key)}"):
-            try:
-                body = self.s3.get_object(**self._where(key))["Body"]
-            except self.s3.exceptions.ClientError as error:
-                if self._is_missing(key, error):
-                    return None
-                raise
+            found = self._ask(self.s3.get_object, key)
+            if found is None:
+                return None
             digest = hashlib.sha256()
             with target.open("wb") as file:
-                for chunk in body.iter_chunks(1 << 20):
+                for chunk in found["Body"].iter_chunks(1 << 20):
                     digest.update(chunk)
                     file.write(chunk)
         return digest.hexdigest()
@@ -1213,14 +1212,20 @@ class Store:
     def holds(self, key: str, sha256: str) -> bool:
         """Say whether there is such an object, with this SHA-256 (in hex) by S3's own reckoning."""
         with aws_says(f"look for {self.uri(key)}"):
-            try:
-                found = self.s3.head_object(**self._where(key), ChecksumMode="ENABLED")
-            except self.s3.exceptions.ClientError as error:
-                if self._is_missing(key, error):
-                    return False
-                raise
+            found = self._ask(self.s3.head_object, key, ChecksumMode="ENABLED")
+        if found is None:
+            return False
         checksum = found.get("ChecksumSHA256")
-        return checksum is None or base64.b64decode(checksum).hex() == sha256
+        return checksum is None or in_hex(checksum) == sha256
+
+    def _ask(self, call: Callable[..., Any], key: str, **options: str) -> Any:
+        """Make a call about an object; return its answer, or None if there is no such object."""
+        try:
+            return call(**self._where(key), **options)
+        except self.s3.exceptions.ClientError as error:
+            if self._is_missing(key, error):
+                return None
+            raise
 
     def _is_missing(self, key: str, error: Exception) -> bool:
         """Say whether S3 refused since there is no such object.
@@ -1236,13 +1241,8 @@ class Store:
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Return a small object and its ETag; None if there is no such object."""
         with aws_says(f"read {self.uri(key)}"):
-            try:
-                found = self.s3.get_object(**self._where(key))
-            except self.s3.exceptions.ClientError as error:
-                if self._is_missing(key, error):
-                    return None
-                raise
-            return found["Body"].read(), found["ETag"]
+            found = self._ask(self.s3.get_object, key)
+            return found and (found["Body"].read(), found["ETag"])
 
     def replace(self, key: str, content: bytes, etag: str | None) -> bool:
         """Store a small object if it is still the one with this ETag, or still missing (None); say whether it was.
@@ -1373,6 +1373,8 @@ class Ledger:
         """Whether somebody who was asked the same had it when we came."""
         self.is_attached = False
         """Whether we answer with what he answered."""
+        self.history: tuple[Entry, ...] = ()
+        """What was built before, the newest first: who holds the ledger need not read it again."""
         self._store = store
 
     def read(self) -> tuple[Page, str | None]:
@@ -1412,8 +1414,9 @@ class Ledger:
             left = replace(page.holder, status="interrupted", ended=min(time.time(), page.holder.until))
             return Page(self.entry, (left, *page.history))
 
-        holder = self._rewrite(sign).holder
-        return None if holder is self.entry else holder
+        page = self._rewrite(sign)
+        self.history = page.history
+        return None if page.holder is self.entry else page.holder
 
     def note(self, **news: Any) -> None:
         """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
@@ -1509,7 +1512,7 @@ class Archive:
     @property
     def hex_digest(self) -> str:
         """The same SHA-256 in hex, as S3 keys carry it."""
-        return base64.b64decode(self.sha256).hex()
+        return in_hex(self.sha256)
 
 
 def tree_files(
@@ -1629,6 +1632,11 @@ def requirement_group(text: str, name: str) -> str:
     groups = re.split(r"^# --- ([a-z]+):.*$", text, flags=re.MULTILINE)
     found = dict(zip(groups[1::2], groups[2::2], strict=True))
     return found[name].strip() + "\n"
+
+
+def in_hex(sha256: str) -> str:
+    """Return a digest in hex that Lambda or S3 writes in base64."""
+    return base64.b64decode(sha256).hex()
 
 
 def size(count: int) -> str:
@@ -3957,12 +3965,12 @@ class Package:
     @classmethod
     def of(cls, function: str, code_sha256: str, commit: str | None = None) -> Package:
         """Return a function's package by its digest, in base64: that is its name, in hex."""
-        return cls(f"packages/{function}/{base64.b64decode(code_sha256).hex()}.zip", code_sha256, commit)
+        return cls(f"packages/{function}/{in_hex(code_sha256)}.zip", code_sha256, commit)
 
     @property
     def hex_digest(self) -> str:
         """Its SHA-256 in hex."""
-        return base64.b64decode(self.code_sha256).hex()
+        return in_hex(self.code_sha256)
 
 
 @dataclass(frozen=True)
@@ -4209,7 +4217,7 @@ def point_alias(target: Target, name: str, version: str, aws: Aws) -> bool:
                 revision = {"RevisionId": found.revision} if found.revision else {}
                 aws.functions.update_alias(**here, FunctionVersion=version, **revision)
         except aws.functions.exceptions.ClientError as error:
-            if error_code(error) not in BUSY[:2]:
+            if error_code(error) not in CHANGED:
                 raise
             now = look_at_alias(target.name, name, aws)
             if now is None or now.version != version:  # else it was us, and the answer was lost
@@ -4253,7 +4261,7 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     stored = job.store.packages(target.name)
     if len(stored) <= KEPT_PACKAGES:
         return
-    entries = (ledger.entry, *ledger.read()[0].history)
+    entries = (ledger.entry, *ledger.history)
     digests = [digest for each in entries for digest in (each.code_sha256, each.replaces) if digest]
     needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
     keys = {Package.of(target.name, digest).key for digest in needed}
@@ -4551,7 +4559,7 @@ def find_package(to: str | None, target: Target, job: Job) -> Package:
 
     By default it is what the running one replaced: after a second rollback, the one before that.
     """
-    history = job.ledgers[0].read()[0].history
+    history = job.ledgers[0].history
     if to is None:
         ran = (each.replaces for each in history if each.code_sha256 == target.code_sha256 and each.replaces)
         digest = next(ran, None)
@@ -4644,7 +4652,7 @@ def earlier_answer(
     more: the ref has moved on, or the function runs something else by now.  Raises the error that it
     ended with, if this one waited for it.
     """
-    lasts = [next(iter(ledger.read()[0].history), None) for ledger in job.ledgers]
+    lasts = [next(iter(ledger.history), None) for ledger in job.ledgers]
     last = lasts[0] if lasts else None
     if last is None or last.ended is None or {each and each.request_id for each in lasts} != {last.request_id}:
         return None
