@@ -135,7 +135,10 @@ try_aws() {
   local said
   said=$("$@" --version 2>&1 </dev/null) || return 1
   [[ $said =~ aws-cli/([0-9]+)\.[0-9.]+ ]] || return 1
-  aws=("$@") aws_version=${BASH_REMATCH[0]} aws_major=${BASH_REMATCH[1]}
+  aws=("$@") aws_version=${BASH_REMATCH[0]}
+  # Version 2 takes a payload for base64 unless told otherwise; version 1 does not know the option.
+  payload_is_json=()
+  [[ ${BASH_REMATCH[1]} == 1 ]] || payload_is_json=(--cli-binary-format raw-in-base64-out)
 }
 
 ensure_aws() {
@@ -406,66 +409,51 @@ update_function() {
 # --- build, rollback, history ----------------------------------------------------------------------
 
 cmd_build() {
-  local repo='' functions=() event=()
-  while (($#)); do
-    case $1 in
-      --function | --ref | --subdirectory | --alias | --test-event)
-        (($# >= 2)) || misuse "$1 wants a value"
-        add_field "${1#--}" "$2"
-        shift
-        ;;
-      --function=* | --ref=* | --subdirectory=* | --alias=* | --test-event=*)
-        local option=${1#--}
-        add_field "${option%%=*}" "${option#*=}"
-        ;;
-      --publish) event+=('publish:=true') ;;
-      --dry-run) event+=('dry_run:=true') ;;
-      --force) event+=('force:=true') ;;
-      -*) misuse "build does not know the option $1" ;;
-      *)
-        [[ -z $repo ]] || misuse "build takes one REPO, but got $repo and $1"
-        repo=$1
-        ;;
-    esac
-    shift
-  done
-  [[ -n $repo ]] || misuse 'build wants a REPO'
+  local subject='' functions=() event=()
+  read_event build REPO 'function|ref|subdirectory|alias|test-event' 'publish|dry-run|force' "$@"
   read_settings
   ensure_aws
-  say "build $repo"
-  ((${#functions[@]})) || functions=("function=${repo##*/}")
-  invoke action=build "${functions[@]}" "repo_name=$repo" ${event[@]+"${event[@]}"}
+  say "build $subject"
+  ((${#functions[@]})) || functions=("function=${subject##*/}")
+  invoke action=build "${functions[@]}" "repo_name=$subject" ${event[@]+"${event[@]}"}
 }
 
 cmd_rollback() {
-  local name='' functions=() event=()
-  while (($#)); do
-    case $1 in
-      --to | --alias | --test-event)
-        (($# >= 2)) || misuse "$1 wants a value"
-        add_field "${1#--}" "$2"
-        shift
-        ;;
-      --to=* | --alias=* | --test-event=*)
-        local option=${1#--}
-        add_field "${option%%=*}" "${option#*=}"
-        ;;
-      -*) misuse "rollback does not know the option $1" ;;
-      *)
-        [[ -z $name ]] || misuse "rollback takes one FUNCTION, but got $name and $1"
-        name=$1
-        ;;
-    esac
-    shift
-  done
-  [[ -n $name ]] || misuse 'rollback wants a FUNCTION'
+  local subject='' functions=() event=()
+  read_event rollback FUNCTION 'to|alias|test-event' '' "$@"
   read_settings
   ensure_aws
-  say "roll back $name"
-  invoke action=rollback "function=$name" ${event[@]+"${event[@]}"}
+  say "roll back $subject"
+  invoke action=rollback "function=$subject" ${event[@]+"${event[@]}"}
 }
 
-# Add an option's value to the event that cmd_build or cmd_rollback puts together.
+# Read the arguments of COMMAND into the caller's subject, functions and event.  It takes one SUBJECT,
+# options with a VALUE, and FLAGS.  Usage: read_event COMMAND SUBJECT VALUED FLAGS [ARGUMENT...]
+read_event() {
+  local command=$1 wanted=$2 valued="^--($3)\$" flags="^--($4)\$" name
+  shift 4
+  while (($#)); do
+    name=${1%%=*}
+    if [[ $1 != -* ]]; then
+      [[ -z $subject ]] || misuse "$command takes one $wanted, but got $subject and $1"
+      subject=$1
+    elif [[ $1 != -- && $1 =~ $flags ]]; then
+      add_field "${1#--}"
+    elif [[ ! $name =~ $valued ]]; then
+      misuse "$command does not know the option $1"
+    elif [[ $1 == *=* ]]; then
+      add_field "${name#--}" "${1#*=}"
+    else
+      (($# >= 2)) || misuse "$1 wants a value"
+      add_field "${name#--}" "$2"
+      shift
+    fi
+    shift
+  done
+  [[ -n $subject ]] || misuse "$command wants a $wanted"
+}
+
+# Add an option's value to the event that read_event puts together.
 add_field() {
   case $1 in
     function) functions+=("function+=$2") ;;
@@ -473,6 +461,7 @@ add_field() {
       [[ -r $2 ]] || abort "there is no file $2 to read the test event from."
       event+=("test_event:=$(<"$2")")
       ;;
+    publish | dry-run | force) event+=("${1//-/_}:=true") ;;
     *) event+=("$1=$2") ;;
   esac
 }
@@ -496,16 +485,14 @@ cmd_history() {
 # patience, or tries again, would have to wait for the first build: so no retries, and more patience
 # than the function has time.
 invoke() {
-  local format=() token=$RANDOM$RANDOM$RANDOM invocation follower
-  # Version 2 takes a payload for base64 unless told otherwise; version 1 does not know the option.
-  ((aws_major == 1)) || format=(--cli-binary-format raw-in-base64-out)
+  local token=$RANDOM$RANDOM$RANDOM invocation follower
   helper payload "$@" >"$scratch/event.json"
   local context
   context=$(helper context "${USER:-${LOGNAME:-somebody}}@${HOSTNAME:-somewhere}" "$token")
   # Each is the process itself, not a shell around it: so it can be ended.
   (AWS_MAX_ATTEMPTS=1 exec "${aws[@]}" lambda invoke --function-name "$function_name" \
     --invocation-type RequestResponse --log-type Tail --payload "file://$scratch/event.json" \
-    --client-context "$context" --cli-read-timeout "$((timeout + 60))" ${format[@]+"${format[@]}"} \
+    --client-context "$context" --cli-read-timeout "$((timeout + 60))" ${payload_is_json[@]+"${payload_is_json[@]}"} \
     "$scratch/answer.json" >"$scratch/invocation.json" 2>"$scratch/error" </dev/null) &
   invocation=$!
   (PYTHONPATH=$here exec "$python" -P -m local.deploy follow "$token" "/aws/lambda/$function_name" "${aws[@]}" \
@@ -614,7 +601,7 @@ doctor_config() {
 }
 
 doctor_identity() {
-  [[ -n ${aws_major-} ]] || return 1
+  [[ -n ${aws_version-} ]] || return 1
   local said
   if said=$(quick sts get-caller-identity --query '[Account, Arn]' --output text 2>&1); then
     read -r account said <<<"$said"
@@ -684,11 +671,10 @@ doctor_function() {
 
 # What it looks like from inside of Lambda, where the builds run.
 doctor_inside() {
-  local mark name text format=()
-  ((aws_major == 1)) || format=(--cli-binary-format raw-in-base64-out)
+  local mark name text
   helper payload action=doctor >"$scratch/event.json"
   if ! AWS_MAX_ATTEMPTS=1 call lambda invoke --function-name "$function_name" --log-type Tail \
-    --payload "file://$scratch/event.json" ${format[@]+"${format[@]}"} --cli-read-timeout 120 \
+    --payload "file://$scratch/event.json" ${payload_is_json[@]+"${payload_is_json[@]}"} --cli-read-timeout 120 \
     "$scratch/answer.json" >"$scratch/invocation.json" 2>"$scratch/error"; then
     wrong inside "$(reason "$(<"$scratch/error")")"
     return
