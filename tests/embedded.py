@@ -119,10 +119,7 @@ class Builder:
     def add_project(self, name: str, files: Mapping[str, str]) -> str:
         """Serve files, given by their text, as a repository, and create the function of that name."""
         with tempfile.TemporaryDirectory() as folder:
-            for path, text in files.items():
-                Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
-                Path(folder, path).write_text(text)
-            commit = self.add_repository(name, Path(folder))
+            commit = self.add_repository(name, lay_out(Path(folder), files))
         with contextlib.suppress(self.functions.exceptions.ResourceConflictException):
             self.create_function(name)
         return commit
@@ -153,6 +150,14 @@ class Builder:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
         return {key: self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def lay_out(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files, given by their text, below a folder; return that."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
 
 
 def small_zip(files: Mapping[str, str] | None = None) -> bytes:

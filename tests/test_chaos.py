@@ -37,6 +37,12 @@ def ledger_of(content: bytes) -> tuple[Any, list[Entry]]:
     return page["holder"], [Entry.from_json(each) for each in reversed(page["history"])]
 
 
+def ledger_in(builder: Builder, function: str) -> tuple[Any, list[Entry]]:
+    """Return what a function's ledger says on a builder's AWS."""
+    key = f"{builder.name}/locks/{function}"
+    return ledger_of(builder.stored(key)[key])
+
+
 # --- AWS refuses ----------------------------------------------------------------------------------------------
 
 
@@ -203,7 +209,7 @@ def test_a_killed_builder_leaves_a_whole_function_and_the_next_build_succeeds(
 
 def check_what_is_left(builder: Builder, function: str) -> None:
     """Nothing is left in S3 but what the history names."""
-    holder, history = ledger_of(builder.stored(f"{builder.name}/locks/{function}")[f"{builder.name}/locks/{function}"])
+    holder, history = ledger_in(builder, function)
     assert holder is None
     assert len(history) <= KEPT_ENTRIES
     assert len(builder.stored(f"{builder.name}/packages/{function}/")) <= 3 * KEPT_PACKAGES
@@ -257,7 +263,7 @@ def test_a_crowd_that_builds_one_function_is_served_one_after_the_other(
     before = running(chaos, "crowded")
     answers = at_once(count, build)
     assert [(each["status"], each["commit"]) for each in answers] == [("deployed", commit) for commit in commits]
-    _, history = ledger_of(chaos.stored(f"{chaos.name}/locks/crowded")[f"{chaos.name}/locks/crowded"])
+    _, history = ledger_in(chaos, "crowded")
     assert sorted(str(each.commit) for each in history) == sorted(commits), "each was built, and none twice"
     order = [before, *(each.code_sha256 for each in history)]
     assert [each.replaces for each in history] == order[:-1], "each has replaced the one before it"

@@ -254,12 +254,18 @@ def test_a_redirect_on_the_same_host_is_followed(cloner: Cloner) -> None:
 # --- Servers that mean harm, or nothing -----------------------------------------------------------------
 
 
+def begin(handler: BaseHTTPRequestHandler, kind: str, length: int | None = None) -> None:
+    """Begin an answer of the Git protocol: an "advertisement" of refs, or a "result"."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", f"application/x-git-upload-pack-{kind}")
+    if length is not None:
+        handler.send_header("Content-Length", str(length))
+    handler.end_headers()
+
+
 def stall(handler: BaseHTTPRequestHandler) -> None:
     """Say that something will come, and say no more."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
+    begin(handler, "advertisement", 1000)
     handler.wfile.write(b"001e# service=git-upload-pack\n")
     handler.wfile.flush()
     handler.rfile.read(1)  # until the client hangs up
@@ -276,18 +282,13 @@ def close_half_way(handler: BaseHTTPRequestHandler) -> None:
     if handler.command == "GET":
         reply(handler, gitting.refs_answer("12" * 20))
         return
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/x-git-upload-pack-result")
-    handler.send_header("Content-Length", "100000")
-    handler.end_headers()
+    begin(handler, "result", 100_000)
     handler.wfile.write(gitting.pack_answer("12" * 20, b"PACK" + bytes(5000))[:3000])
 
 
 def flood(handler: BaseHTTPRequestHandler) -> None:
     """Send refs without an end."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
-    handler.end_headers()
+    begin(handler, "advertisement")
     handler.wfile.write(gitting.refs_answer("12" * 20)[:-4])
     number = 0
     while True:
@@ -333,9 +334,7 @@ def test_a_server_that_drips_is_given_up_before_the_deadline(cloner: Cloner, log
         if handler.command == "GET":
             reply(handler, gitting.refs_answer("12" * 20))
             return
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/x-git-upload-pack-result")
-        handler.end_headers()
+        begin(handler, "result")
         for byte in gitting.pack_answer("12" * 20, b"PACK" + bytes(100_000)):
             handler.wfile.write(bytes([byte]))
             handler.wfile.flush()

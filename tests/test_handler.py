@@ -43,7 +43,7 @@ from lambda_function import (
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
 from tests.conftest import Context
-from tests.embedded import small_zip
+from tests.embedded import lay_out, small_zip
 from tests.test_clone import FILE, SUBMODULE, add_commit
 from tests.test_deploy import TRUST
 
@@ -104,6 +104,9 @@ class Yard:
 
     def __init__(self, account: EmbeddedAWS, aws: Aws, context: Context, git: GitServer, tmp: Path) -> None:
         self.account, self.aws, self.context, self.git, self.tmp = account, aws, context, git, tmp
+        iam = account.client("iam")
+        self.role = str(iam.create_role(RoleName="role", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"])
+        self.add_function("api")
         self.left_alone: list[str] = []
         """What a build may leave in tmp: what was there before, and is not ours."""
 
@@ -112,10 +115,15 @@ class Yard:
         folder = self.tmp.parent / "project"
         for target in (folder, self.git.root / "project.git"):
             shutil.rmtree(target, ignore_errors=True)
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        return make_repository(folder, self.git.root / "project.git")
+        return make_repository(lay_out(folder, files), self.git.root / "project.git")
+
+    def add_function(self, name: str, handler: str = "app.handler") -> None:
+        """Create a function that the builder can serve."""
+        builder = Builder.from_context(self.context)
+        self.aws.functions.create_function(
+            FunctionName=name, Role=self.role, Handler=handler, Runtime=builder.runtime,
+            Architectures=[builder.architecture], Code={"ZipFile": small_zip()},
+        )  # fmt: skip
 
     def build(self, **fields: Any) -> dict[str, Any]:
         """Call the handler; whatever comes of it, nothing may be left."""
@@ -172,11 +180,6 @@ def yard(
     store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
     pointer = {"inputs": yo.toolchain_inputs(builder), "sha256": archive.hex_digest, "packages": []}
     store.upload_json(yo.toolchain_pointer(builder), pointer)
-    role = account.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
-    aws.functions.create_function(
-        FunctionName="api", Role=role, Handler="app.handler", Runtime=builder.runtime,
-        Architectures=[builder.architecture], Code={"ZipFile": small_zip()},
-    )  # fmt: skip
     (tmp_path / "repositories").mkdir()
     with GitServer(tmp_path / "repositories", users={"x-access-token": TOKEN}) as git:
         account.client("secretsmanager").create_secret(Name="git-token", SecretString=f"{TOKEN}\n")
@@ -442,7 +445,9 @@ def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch:
         yard.build()
 
 
-def test_what_is_not_foreseen_is_not_dressed_up(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_foreseen_is_not_dressed_up_and_the_next_build_can_begin(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -450,6 +455,8 @@ def test_what_is_not_foreseen_is_not_dressed_up(yard: Yard, monkeypatch: pytest.
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(OSError, match="Input/output error"):
         yard.build()
+    page, _ = another_invocation(yard, ref="v1").read()
+    assert [(each.status, each.error) for each in page.history] == [("failed", "OSError: [Errno 5] Input/output error")]
 
 
 def test_a_build_stands_without_its_record(
@@ -625,28 +632,10 @@ def test_an_error_is_not_repeated_to_who_asks_again_after_it(yard: Yard) -> None
     assert len(yard.keys("builds/")) == 4, "it was tried twice"
 
 
-def test_after_an_error_that_nobody_foresaw_the_next_build_can_begin(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(yo, "write_zip", broken)
-    yard.add_project({"app.py": HANDLER})
-    with pytest.raises(OSError, match="Input/output error"):
-        yard.build()
-    page, _ = another_invocation(yard, ref="v1").read()
-    assert [(each.status, each.error) for each in page.history] == [("failed", "OSError: [Errno 5] Input/output error")]
-
-
 def test_several_functions_are_deployed_from_one_build(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     yard.add_project({"app.py": HANDLER})
-    answer = yard.aws.functions.get_function_configuration(FunctionName="api")
     for name in ("other-a", "other-b"):
-        yard.aws.functions.create_function(
-            FunctionName=name, Role=answer["Role"], Handler="app.handler", Runtime=answer["Runtime"],
-            Architectures=answer["Architectures"], Code={"ZipFile": small_zip()},
-        )  # fmt: skip
+        yard.add_function(name)
     result = yard.build(function=["other-b", "api", "other-a"], publish=True)
     assert (result["status"], result["function"]) == ("deployed", ["other-b", "api", "other-a"])
     assert "function_arn" not in result
@@ -663,11 +652,7 @@ def test_several_functions_are_deployed_from_one_build(yard: Yard, capsys: pytes
 
 def test_a_handler_that_one_of_several_functions_lacks_is_found_before_any_is_updated(yard: Yard) -> None:
     yard.add_project({"app.py": HANDLER})
-    answer = yard.aws.functions.get_function_configuration(FunctionName="api")
-    yard.aws.functions.create_function(
-        FunctionName="other-a", Role=answer["Role"], Handler="main.run", Runtime=answer["Runtime"],
-        Architectures=answer["Architectures"], Code={"ZipFile": small_zip()},
-    )  # fmt: skip
+    yard.add_function("other-a", "main.run")
     before = yard.code_sha256
     with pytest.raises(PackageError, match=r"main\.run"):
         yard.build(function=["api", "other-a"])

@@ -28,6 +28,7 @@ from lambda_function import (
     has_dependencies,
     install_requirements,
 )
+from tests.embedded import lay_out
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 UV = Path(sys.executable).with_name("uv")
@@ -228,9 +229,7 @@ def test_a_lock_of_uv_is_installed_without_what_developers_need(
         "tool/pyproject.toml": named.format("tool") + PYPROJECT,
     }  # fmt: skip
     locked = index.parent / "locked"
-    for name, text in files.items():
-        (locked / name).parent.mkdir(parents=True, exist_ok=True)
-        (locked / name).write_text(text)
+    lay_out(locked, files)
     subprocess.run([UV, "lock", "--quiet", "--offline", "--python", sys.executable], cwd=locked, check=True)
     installed = install({**files, "uv.lock": (locked / "uv.lock").read_text()})
     assert installed.names == ("lib==1.0",)

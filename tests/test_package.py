@@ -7,18 +7,12 @@ from pathlib import Path
 import pytest
 
 from lambda_function import MAX_UNZIPPED_BYTES, PackageError, Target, check_handler, check_size, package_sizes
+from tests.embedded import lay_out
 
 
 def target(handler: str, *, has_layers: bool = False) -> Target:
     layers = [{"Arn": "layer"}] if has_layers else []
     return Target.from_configuration({"FunctionName": "f", "FunctionArn": "arn", "Handler": handler, "Layers": layers})
-
-
-def lay_out(staging: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (staging / name).parent.mkdir(parents=True, exist_ok=True)
-        (staging / name).write_text(text)
-    return staging
 
 
 @pytest.mark.parametrize(

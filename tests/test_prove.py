@@ -24,6 +24,7 @@ from lambda_function import (
     prove,
     prune,
 )
+from tests.embedded import lay_out
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 HANDLER = "def handler(event, context): ...\n"
@@ -36,12 +37,6 @@ def target(
     answer = {"FunctionName": "api", "FunctionArn": "arn", "Handler": handler}
     layers = [{"Arn": "layer"}] if has_layers else []
     return Target.from_configuration({**answer, "Layers": layers, "Environment": {"Variables": environment or {}}})
-
-
-def lay_out(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
 
 
 Prove = Callable[..., tuple[Proof, Pruned]]

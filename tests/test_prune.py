@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function import Installed, Pruned, Taken, Workspace, keep_imported, prune, restore
+from tests.embedded import lay_out
 
 SCRIPT = "#!/tmp/yo-dawg/virtualenv/bin/python3\nprint('x')\n"
 
@@ -21,12 +22,6 @@ def pruned(root: Path, files: dict[str, str]) -> Pruned:
     space.staging.mkdir(exist_ok=True)
     lay_out(space.staging, files)
     return prune(space)
-
-
-def lay_out(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
 
 
 def names(folder: Path) -> set[str]:

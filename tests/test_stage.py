@@ -23,6 +23,7 @@ from lambda_function import (
     stage,
     workspace,
 )
+from tests.embedded import lay_out
 
 COMMIT = "0123456789" * 4
 
@@ -40,9 +41,7 @@ def settings() -> Settings:
 def run(space: Workspace, files: dict[str, str], subdirectory: str = ".") -> Log:
     """Stage a project of these files; return the log."""
     space.checkout.mkdir()
-    for name, text in files.items():
-        (space.checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        (space.checkout / name).write_text(text)
+    lay_out(space.checkout, files)
     put_python_on_path(space)
     log = Log(())
     checkout = Checkout(space.checkout, space.checkout / subdirectory, COMMIT, "main", frozenset(files))
