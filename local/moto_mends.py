@@ -11,7 +11,8 @@
   not see that a parameter has its default again.
 - CloudFormation's conditions: moto's update trips over a resource whose condition is false.
 - S3: ExpectedBucketOwner is checked, and so are the checksums that a client sends: moto stores what it is told, or
-  forgets a checksum whose algorithm is not named as well.
+  forgets a checksum whose algorithm is not named as well. An account that is emptied keeps to itself: moto throws
+  away the objects of all accounts.
 - Logs: PutLogEvents of the functions goes straight to moto's backend.
 """
 
@@ -154,12 +155,31 @@ def forget(account: str) -> None:
     """Empty an account in all of moto's backends, which are the process's and not a server's."""
     from moto.core.base_backend import BackendDict
 
-    for backends in BackendDict._instances:  # type: ignore[misc]
-        if account in backends:
-            backends[account].reset()
-            del backends[account]
+    with others_objects_hidden(account):
+        for backends in BackendDict._instances:  # type: ignore[misc]
+            if account in backends:
+                backends[account].reset()
+                del backends[account]
     if lambda_resources := sys.modules.get("local.lambda_resources"):
         lambda_resources.disconnect(account)
+
+
+@contextmanager
+def others_objects_hidden(account: str) -> Iterator[None]:
+    """Let moto's S3 see an account's own objects only: to empty one account, it throws away those of all."""
+    from moto.s3.models import FakeKey, FakeMultipart
+
+    kinds: tuple[Any, ...] = (FakeKey, FakeMultipart)
+    kept = {}
+    for kind in kinds:
+        tracked = kind.instances_tracked
+        kept[kind] = [each for each in tracked if each.account_id != account]
+        kind.instances_tracked = [each for each in tracked if each.account_id == account]
+    try:
+        yield
+    finally:
+        for kind, others in kept.items():
+            kind.instances_tracked = others
 
 
 # --- Logs ---

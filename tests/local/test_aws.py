@@ -119,13 +119,19 @@ def test_boto3_finds_it_by_the_environment(aws: EmbeddedAWS) -> None:
 
 
 def test_two_servers_know_nothing_of_each_other(aws: EmbeddedAWS, functions: Functions) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="stays")
+    s3.put_object(Bucket="stays", Key="key", Body=b"content")
     with EmbeddedAWS(update_seconds=0) as other:
         assert other.account != aws.account
+        other.client("s3").create_bucket(Bucket="goes")
+        other.client("s3").put_object(Bucket="goes", Key="key", Body=b"content")
         Functions(other, functions.runtime).create("only-there")
         assert other.client("lambda").list_functions()["Functions"]
         assert other.client("iam").list_roles()["Roles"][0]["Arn"].startswith(f"arn:aws:iam::{other.account}:")
     names = [f["FunctionName"] for f in aws.client("lambda").list_functions()["Functions"]]
     assert "only-there" not in names
+    assert s3.get_object(Bucket="stays", Key="key")["Body"].read() == b"content", "after the other one's end, too"
     with EmbeddedAWS() as third:
         assert third.account == other.account, "what is closed is free again"
         assert third.client("iam").list_roles()["Roles"] == []
