@@ -439,6 +439,7 @@ def test_the_function_is_what_config_ini_asks_for() -> None:
     assert properties["Architectures"] == ["arm64"]
     assert properties["EphemeralStorage"] == {"Size": "600"}
     assert properties["LoggingConfig"] == {"LogGroup": "<LogGroup>"}
+    assert properties["Tags"] == [{"Key": "yo-dawg:platform", "Value": "python3.13-arm64"}], "others find it by this"
 
 
 def test_a_failed_build_is_not_run_again_by_lambda() -> None:
