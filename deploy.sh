@@ -178,7 +178,7 @@ read_settings() {
       function_name) function_name=${pair#*=} ;;
       stack_name) stack_name=${pair#*=} ;;
       timeout) timeout=${pair#*=} ;;
-      secret) secret=${pair#*=} ;;
+      secrets) secrets=${pair#*=} ;;
     esac
   done <"$scratch/settings"
   export_aws_settings
@@ -548,7 +548,7 @@ cmd_doctor() {
   if doctor_config && doctor_identity; then
     doctor_bucket
     doctor_stack
-    doctor_secret
+    doctor_secrets
   fi
   [[ -z $sick ]]
 }
@@ -691,9 +691,15 @@ doctor_inside() {
   done <"$scratch/findings"
 }
 
+doctor_secrets() {
+  local secret
+  for secret in $secrets; do # names without spaces: config.ini is checked
+    doctor_secret "$secret"
+  done
+}
+
 doctor_secret() {
-  local said
-  [[ -n $secret ]] || return 0
+  local secret=$1 said
   if said=$(quick secretsmanager describe-secret --secret-id "$secret" --query ARN --output text 2>&1); then
     well secret "$said"
   else

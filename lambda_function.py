@@ -48,6 +48,7 @@ import errno
 import fnmatch
 import functools
 import hashlib
+import html
 import importlib.metadata
 import inspect
 import io
@@ -66,6 +67,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import urllib.parse
@@ -76,6 +78,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 # --- Constants ---------------------------------------------------------------------------
@@ -324,6 +327,8 @@ class Settings:
     """Name of the Secrets Manager secret that holds an SSH private key, or ""."""
     known_hosts: str = ""
     """SSH host keys, one a line, beside those that the large hosts publish."""
+    index_secret: str = ""
+    """Name of the Secrets Manager secret that holds addresses of private package indexes, or ""."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -367,6 +372,7 @@ class Settings:
             token_secret=token_secret,
             deploy_key_secret=deploy_key_secret,
             known_hosts=known_hosts,
+            index_secret=get("INDEX_SECRET"),
             tmp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # Lambda's one writable directory
             tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,
@@ -804,6 +810,7 @@ class Workspace:
     toolchain = property(lambda self: self.root / "toolchain")
     objects = property(lambda self: self.root / "objects")
     checkout = property(lambda self: self.root / "checkout")
+    sources = property(lambda self: self.root / "sources")
     staging = property(lambda self: self.root / "staging")
     pruned = property(lambda self: self.root / "pruned")
     archive = property(lambda self: self.root / "package.zip")
@@ -1652,6 +1659,8 @@ class Toolchain:
     """Dulwich and uv, unpacked."""
 
     root: Path
+    indexes: tuple[str, ...] = field(default=(), repr=False)
+    """Addresses, with credentials, of private package indexes that uv asks first."""
 
     @property
     def packages(self) -> Path:
@@ -1818,7 +1827,9 @@ WORKER_MEMORY = 1 << 30
 MAX_FILES = 300_000
 MAX_PATH_BYTES = 3_000
 MAX_SUBMODULES = 64
-"""What a repository may consist of.  A few nested trees can else spell out more files than there are atoms."""
+MAX_REQUIRED = 64
+"""What a repository may consist of, and how many others a project may require.  A few nested trees
+can else spell out more files than there are atoms."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
@@ -1849,6 +1860,20 @@ PUBLISHED_HOST_KEYS = {
 
 
 @dataclass(frozen=True)
+class Required:
+    """What a project requires from Git: pip and uv would need a git program for it."""
+
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """For the address of each folder that was fetched (file://…), what it is: git+URL@COMMIT."""
+    overrides: Sequence[str] = ()
+    """Requirements that take the place of those of the same name, whoever has them."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """For each requirements file of the project, its text as uv is to see it."""
+    failures: Sequence[str] = ()
+    """What could not be fetched.  It matters only if uv asks for it: a marker may say no."""
+
+
+@dataclass(frozen=True)
 class Checkout:
     """A project's files, without any .git."""
 
@@ -1860,6 +1885,7 @@ class Checkout:
     ref: str
     files: frozenset[str]
     """The repository's files, relative to root: builds of requirements may add others."""
+    required: Required = field(default_factory=Required)
     warnings: tuple[str, ...] = ()
 
 
@@ -1921,7 +1947,12 @@ class Source:
 def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Shell) -> Checkout:
     """Fetch one commit of the project and write out its files; raise SourceError."""
     space = Workspace(toolchain.root.parent)
-    job = {"ref": request.ref, "project": request.subdirectory or "", "checkout": str(space.checkout)}
+    job = {
+        "ref": request.ref,
+        "project": request.subdirectory or "",
+        "checkout": str(space.checkout),
+        "sources": str(space.sources),
+    }
     result = run_git_worker(source, job, toolchain, shell)
     return Checkout(
         root=space.checkout,
@@ -1929,6 +1960,7 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
         commit=result["commit"],
         ref=result["ref"],
         files=frozenset(path.relative_to(space.checkout).as_posix() for path in space.checkout.rglob("*")),
+        required=Required(**result["required"]),
         warnings=tuple(result["warnings"]),
     )
 
@@ -2010,10 +2042,12 @@ def git_worker() -> None:
 
 
 def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Fetch one commit, without its history, and write its tree out."""
+    """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git."""
     os.mkdir(job["objects"])
-    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), os.fsencode(job["project"]))
-    return check_out(Source(**job["source"]), wanted)
+    source, project = Source(**job["source"]), os.fsencode(job["project"])
+    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)
+    answer = check_out(source, wanted)
+    return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}
 
 
 @dataclass(frozen=True)
@@ -2024,8 +2058,8 @@ class Wanted:
     root: Path
     objects: Path
     """A folder for what is fetched; one folder in it for each repository."""
-    project: bytes = b""
-    """The project's folder in the repository."""
+    project: bytes | None = None
+    """The folder of the project that is built.  None: all is written out."""
 
 
 def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
@@ -2034,13 +2068,17 @@ def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
     commit, tree = peel(fetched)
     entries = tree_entries(fetched.objects, tree)
     modules = small_file(fetched.objects, entries, b".gitmodules")
-    entries = without_ignored(fetched.objects, entries, wanted.project)
+    if wanted.project is not None:
+        folder = b"".join(part + b"/" for part in wanted.project.split(b"/") if part not in (b"", b"."))
+        if folder + b"make_dist.sh" not in {entry.path for entry in entries}:  # which may want anything
+            entries = without_ignored(fetched.objects, entries, folder)
+            entries = without_others(fetched.objects, entries, folder)
     pointers = lfs_pointers(fetched.objects, entries)
     write_checkout(fetched.objects, entries, wanted.root)
     fetch_lfs(source, pointers, wanted.root)
     links = [entry for entry in entries if entry.is_submodule]
     warnings = fetch_submodules(source, wanted, links, modules) if links else []
-    return {"commit": commit, "ref": fetched.ref, "warnings": warnings}
+    return {"commit": commit, "ref": fetched.ref, "tag": fetched.tag, "warnings": warnings}
 
 
 # --- The git worker: servers --------------------------------------------------------------------------
@@ -2070,6 +2108,9 @@ class Fetched:
     objects: Objects
     id: str
     ref: str
+    """As people write it."""
+    tag: str = ""
+    """The tag's name, if it is one."""
 
 
 def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
@@ -2083,7 +2124,9 @@ def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
         with bad_pack():
             objects.unpack(pack)
     (target / "pack").unlink()
-    return Fetched(objects, found, name)
+    return Fetched(
+        objects, found, short_ref(name), name.removeprefix("refs/tags/") if name.startswith("refs/tags/") else ""
+    )
 
 
 @contextlib.contextmanager
@@ -2119,7 +2162,7 @@ def server_says(source: Source) -> Iterator[None]:
 
 
 def fetch_pack(source: Source, wanted: str | None, pack: IO[bytes]) -> tuple[str, str]:
-    """Ask the server for one ref, one commit deep; return the object's id and the ref's name.
+    """Ask the server for one ref, one commit deep; return the object's id and the ref's full name.
 
     Only the refs in question are asked for: a repository may have a hundred thousand.
     """
@@ -2157,7 +2200,7 @@ def fetch_pack(source: Source, wanted: str | None, pack: IO[bytes]) -> tuple[str
     sha, ref = chosen[0]
     if wanted is None:
         symrefs: Mapping[Any, Any] = result.symrefs
-        ref = short_ref(symrefs.get(b"HEAD", b"HEAD"))
+        ref = symrefs.get(b"HEAD", b"HEAD").decode(errors="replace")
     return sha.decode(), ref
 
 
@@ -2210,25 +2253,27 @@ def choose_ref(refs: Mapping[bytes, bytes], wanted: str) -> tuple[bytes, str]:
     if len(found) > 1:
         raise SourceError(f'"{wanted}" is a branch and a tag: ask for "refs/heads/{wanted}" or "refs/tags/{wanted}".')
     if found:
-        return refs[found[0]], short_ref(found[0])
+        return refs[found[0]], found[0].decode(errors="replace")
     if is_full_id(wanted):
         return wanted.encode(), wanted
-    names = {short_ref(ref): True for ref in refs if ref.startswith((b"refs/heads/", b"refs/tags/"))}
+    names = {
+        short_ref(ref.decode(errors="replace")): True for ref in refs if ref.startswith((b"refs/heads/", b"refs/tags/"))
+    }
     hint = nearest(wanted, names)
     short = " A commit must be given by its full id." if re.fullmatch(r"[0-9a-f]{7,39}", wanted) else ""
     raise SourceError(f'The repository has no branch or tag "{wanted}"{hint}.{short}')
 
 
-def short_ref(ref: bytes) -> str:
+def short_ref(ref: str) -> str:
     """Return a ref's name as people write it."""
-    return printable(ref.decode(errors="replace").removeprefix("refs/heads/").removeprefix("refs/tags/"))
+    return printable(ref.removeprefix("refs/heads/").removeprefix("refs/tags/"))
 
 
 def no_head(url: str, refs: Mapping[bytes, bytes]) -> str:
     """Say why there is nothing to build where no ref was asked for."""
     if not refs:
         return f"{url} is empty: push a commit to it."
-    branches = sorted(short_ref(ref) for ref in refs if ref.startswith(b"refs/heads/"))
+    branches = sorted(short_ref(ref.decode(errors="replace")) for ref in refs if ref.startswith(b"refs/heads/"))
     some = ", ".join(branches[:20])
     return f'The HEAD of {url} is a branch that does not exist. Give "ref"; its branches are: {some}.'
 
@@ -2784,20 +2829,17 @@ def small_file(objects: Objects, entries: Iterable[TreeEntry], path: bytes) -> b
     return b""
 
 
-def without_ignored(objects: Objects, entries: list[TreeEntry], project: bytes) -> list[TreeEntry]:
+def without_ignored(objects: Objects, entries: list[TreeEntry], folder: bytes) -> list[TreeEntry]:
     """Leave out what .gitattributes marks as export-ignore, as "git archive" does.
 
-    Only where there is no make_dist.sh, which decides itself; and never the files that say what to
-    install, which many a project ignores since they are of no use in what it publishes.
+    But never the files that say what to install, which many a project ignores since they are of no
+    use in what it publishes.
     """
     from dulwich.attrs import Pattern, match_path, parse_git_attributes
 
-    folder = b"".join(part + b"/" for part in project.split(b"/") if part not in (b"", b"."))
     files = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == b".gitattributes"]
     texts = {path: small_file(objects, entries, path) for path in sorted(files, key=lambda path: path.count(b"/"))}
-    if not any(b"export-ignore" in text for text in texts.values()) or any(
-        entry.path == folder + b"make_dist.sh" for entry in entries
-    ):
+    if not any(b"export-ignore" in text for text in texts.values()):
         return entries
     patterns = [
         (Pattern(pattern, path.rpartition(b"/")[0]), attributes)
@@ -2814,6 +2856,24 @@ def without_ignored(objects: Objects, entries: list[TreeEntry], project: bytes) 
 
     needed = {folder + name.encode() for name in REQUIREMENT_FILES}
     return [entry for entry in entries if entry.path in needed or not ignored(entry.path)]
+
+
+LOOKS_OUT = re.compile(rb"\.\.|file:|^\s*(?:-e|--editable|\.)|\[build-system\]|workspace", re.MULTILINE)
+"""What in a file of requirements, or in a link, may lead out of a project's folder, or run a program that does."""
+
+
+def without_others(objects: Objects, entries: list[TreeEntry], folder: bytes) -> list[TreeEntry]:
+    """Leave out what lies beside the project's folder, in a repository of many, if nothing can look there."""
+    ours = [entry for entry in entries if entry.path.startswith(folder)]
+    for entry in ours:
+        name = entry.path.rpartition(b"/")[2]
+        if name == b"setup.py":
+            return entries
+        if entry.is_link or name.endswith((b".txt", b".in", b".toml", b".lock", b".cfg")):
+            with contextlib.suppress(KeyError):
+                if LOOKS_OUT.search(objects.read(entry.name, 64 << 20)):
+                    return entries
+    return ours or entries
 
 
 def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -> None:
@@ -3061,6 +3121,213 @@ def download_lfs(source: Source, action: Mapping[str, Any], what: tuple[str, int
         raise SourceError(f"{why}: what the host sent is not the file that the pointer names.")
 
 
+# --- The git worker: what a project requires from Git -------------------------------------------------
+
+GIT_REQUIREMENT = re.compile(
+    r"""(?P<quote>["'])?(?:(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*@\s*)?"""
+    r"""git\+(?P<scheme>[a-z]+)://(?P<user>[^\s/@"']*@)?(?P<place>[^\s@#;"']+)"""
+    r"""(?:@(?P<ref>[^\s#;"']+))?(?:\#(?P<fragment>[^\s;"']*))?"""
+    r"""(?:\s*;\s*(?P<marker>(?:(?!(?P=quote)).)+))?"""
+)
+"""NAME[EXTRAS] @ git+URL@REF#subdirectory=… ; MARKER, also without a name, and within quotes."""
+
+ASKS_GIT = re.compile(r"setuptools[_-]scm|use_scm_version|hatch-vcs")
+"""What in a project's settings says that its build asks git for its version."""
+
+
+@dataclass(frozen=True)
+class GitRequirement:
+    """A requirement that is a Git repository."""
+
+    name: str
+    extras: str
+    url: str
+    ref: str | None
+    subdirectory: str
+    marker: str
+
+    @classmethod
+    def find(cls, line: str) -> Iterator[GitRequirement]:
+        """Yield those in a line of a requirements file, or of a program."""
+        for found in GIT_REQUIREMENT.finditer(line) if "git+" in line and len(line) <= MAX_LINE else ():
+            fragment = dict(urllib.parse.parse_qsl(found["fragment"] or ""))
+            egg = re.match(r"([\w.-]*)(\[.*\])?", fragment.get("egg", ""))
+            user = found["user"] or ""
+            if found["scheme"] == "https" and (":" not in user or "${" in user):
+                user = ""  # pip takes credentials from variables; here they come from the secret
+            yield cls(
+                name=found["name"] or (egg[1] if egg else ""),
+                extras=found["extras"] or (egg[2] if egg else "") or "",
+                url=f"{found['scheme']}://{user}{found['place']}",
+                ref=found["ref"],
+                subdirectory=fragment.get("subdirectory", "").strip("/"),
+                marker=(found["marker"] or "").strip(),
+            )
+
+    def at(self, folder: str) -> str:
+        """Return the requirement as one of the folder (file://…) that it was fetched into."""
+        what = f"{self.name}{self.extras} @ {folder}" if self.name else f"{folder}{self.extras}"
+        return f"{what} ; {self.marker}" if self.marker else what
+
+
+@dataclass
+class Requiring:
+    """The files in which a project, and what it requires from Git, say what they require."""
+
+    boundary: Path
+    """The repository: nothing outside of it is read."""
+    lines: dict[Path, list[str]] = field(default_factory=dict)
+    asks_git: bool = False
+    """Whether the build of one of them asks git for its version."""
+
+    def read(self, path: Path, extras: str = "") -> None:
+        """Read a file of requirements, and those that it includes, or a folder's settings."""
+        path = Path(os.path.realpath(path))
+        if path.is_dir():
+            for name in ("pyproject.toml", "setup.py", "setup.cfg"):
+                self.read(path / name, extras)
+        elif path not in self.lines and path.is_relative_to(self.boundary) and path.is_file():
+            text = path.read_text(errors="surrogateescape")
+            self.asks_git = self.asks_git or ASKS_GIT.search(text) is not None
+            self.lines[path] = (
+                toml_requirements(text, extras)
+                if path.suffix in (".toml", ".lock")
+                else (re.sub(r"\\\r?\n", " ", text).splitlines())
+            )
+            for line in self.lines[path] if path.suffix in (".txt", ".in") else ():
+                # What it names, if that is a file or folder here: -r FILE, -c FILE, -e FOLDER[EXTRAS], ./FOLDER.
+                named = re.match(r"\s*(?:--?[a-z]+[\s=]*)?(?P<path>[^\s#;\[:]+)\s*(?P<extras>\[[^\]]*\])?", line)
+                if named and os.path.exists(path.parent / named["path"]):
+                    self.read(path.parent / named["path"], named["extras"] or "")
+
+    @property
+    def wanted(self) -> list[GitRequirement]:
+        """What they require from Git."""
+        return [
+            each for lines in self.lines.values() for line in lines for each in GitRequirement.find(uncommented(line))
+        ]
+
+
+def uncommented(line: str) -> str:
+    """Return a line of a requirements file without its comment; an address may hold a "#"."""
+    return re.sub(r"(^|\s)#.*", "", line)
+
+
+def toml_requirements(text: str, extras: str) -> list[str]:
+    """Return what a pyproject.toml (with these extras) or uv.lock requires, as lines of a requirements file."""
+    found: list[str] = []
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):  # uv will say it
+        document = tomllib.loads(text)
+        project = document.get("project", {})
+        found += project.get("dependencies", [])
+        for extra in re.findall(r"[\w.-]+", extras):
+            found += project.get("optional-dependencies", {}).get(extra, [])
+        for package in document.get("package", []):
+            if address := package["source"].get("git"):
+                parts = urllib.parse.urlsplit(address)
+                folder = dict(urllib.parse.parse_qsl(parts.query)).get("subdirectory", "")
+                url = urllib.parse.urlunsplit(parts._replace(query="", fragment=""))
+                found.append(f"{package['name']} @ git+{url}@{parts.fragment}#subdirectory={folder}")
+        for name, tables in document.get("tool", {}).get("uv", {}).get("sources", {}).items():
+            for table in tables if isinstance(tables, list) else [tables]:
+                if "git" in table:
+                    # An override takes the place of the whole requirement, its extras included.
+                    with_extras = re.search(rf"""["']{re.escape(name)}\s*(\[[^\]]*\])""", text)
+                    ref = next((f"@{table[key]}" for key in ("rev", "tag", "branch") if key in table), "")
+                    end = f"#subdirectory={table.get('subdirectory', '')} ; {table.get('marker', '')}"
+                    what = f"{name}{with_extras[1] if with_extras else ''}"
+                    found.append(f"{what} @ git+{table['git'].removeprefix('git+')}{ref}{end}")
+    return [line for line in found if isinstance(line, str)]
+
+
+def fetch_required(source: Source, checkout: Mapping[str, Any], wanted: Wanted, sources: Path) -> Required:
+    """Fetch the repositories that a project requires and, in turn, those that they require, into sources."""
+    root = Path(os.path.realpath(wanted.root))
+    ours = Requiring(root)
+    with contextlib.suppress(DependencyError):  # the next stage says it
+        if start := find_requirements(root / os.fsdecode(wanted.project or b"")):
+            ours.read(start)
+    if ours.asks_git:
+        tell_version(root, checkout)
+    todo, folders = ours.wanted, dict[GitRequirement, str]()
+    fetched: dict[tuple[str, str | None], tuple[Path, Mapping[str, Any]]] = {}
+    origins: dict[str, str] = {}
+    failures: list[str] = []
+    for each in todo:  # which grows
+        if each in folders:
+            continue
+        folders[each] = ""
+        try:
+            if (each.url, each.ref) not in fetched:
+                if len(fetched) >= MAX_REQUIRED:
+                    raise SourceError(f"The project requires more than {MAX_REQUIRED} Git repositories.")
+                target = Wanted(each.ref, sources / str(len(fetched)), wanted.objects)
+                fetched[each.url, each.ref] = target.root, fetch_requirement(source, each, target)
+            top, answer = fetched[each.url, each.ref]
+            folder = required_folder(each, top)
+        except SourceError as error:
+            failures.append(f"Cannot fetch the requirement {printable(each.name or each.url)!r}. {error}")
+            continue
+        theirs = Requiring(Path(os.path.realpath(top)))
+        theirs.read(folder, each.extras)
+        todo += theirs.wanted
+        if theirs.asks_git:
+            tell_version(top, answer)
+        folders[each] = folder.as_uri()
+        end = f"#subdirectory={each.subdirectory}" if each.subdirectory else ""
+        origins[folder.as_uri()] = f"git+{each.url}@{answer['commit']}{end}"
+    overrides = {each.at(folder): None for each, folder in folders.items() if each.name and folder}
+    texts = {
+        str(path): "".join(f"{at_folders(line, folders)}\n" for line in lines)
+        for path, lines in ours.lines.items()
+        if path.suffix in (".txt", ".in")
+    }
+    return Required(origins, list(overrides), texts, failures)
+
+
+def at_folders(line: str, folders: Mapping[GitRequirement, str]) -> str:
+    """Return a line of a requirements file, with the folder in the place of a repository that was fetched."""
+    for each in GitRequirement.find(uncommented(line)):
+        if folders.get(each):
+            return each.at(folders[each])
+    return line
+
+
+def fetch_requirement(source: Source, requirement: GitRequirement, wanted: Wanted) -> dict[str, Any]:
+    """Fetch the repository of one requirement."""
+    theirs = related_source(source, requirement.url, f"requirement {requirement.name or requirement.url!r}")
+    wanted.root.parent.mkdir(exist_ok=True)
+    answer = check_out(theirs, wanted)
+    print(f"{requirement.url} is required: {answer['ref']} is at commit {answer['commit']}", flush=True)
+    return answer
+
+
+def required_folder(requirement: GitRequirement, root: Path) -> Path:
+    """Return the folder of a requirement in its repository; raise SourceError if there is none."""
+    fault = subdirectory_fault(requirement.subdirectory) if requirement.subdirectory else None
+    folder = root / requirement.subdirectory
+    if fault or not folder.is_dir():
+        raise SourceError(
+            f"The repository has no folder {requirement.subdirectory!r}{f': it {fault}' if fault else ''}."
+        )
+    return folder
+
+
+def tell_version(root: Path, answer: Mapping[str, Any]) -> None:
+    """Write down what git would say of a checkout's version, where builds look for it in archives.
+
+    setuptools-scm and hatch-vcs read .git_archival.txt where there is no .git
+    (setuptools-scm.readthedocs.io, "Git archives").  Without a tag it is what they make of a clone one
+    commit deep: 0.1.dev1+gCOMMIT.
+    """
+    path = root / ".git_archival.txt"
+    if path.is_symlink() or (path.exists() and "$Format" not in path.read_text(errors="replace")):
+        return
+    path.unlink(missing_ok=True)
+    name = answer["tag"] or f"v0.0-1-g{answer['commit'][:10]}"
+    path.write_text(f"node: {answer['commit']}\ndescribe-name: {name}\n")
+
+
 # --- Stage: install requirements ------------------------------------------------------------------
 
 
@@ -3077,11 +3344,13 @@ class Installed:
 
 
 INSTALL_ADVICE = (
+    (r"index URL .* could not be queried due to a lack of valid authentication",
+     "A package index refuses its user name or password: see index_secret in config.ini."),
     (r"not found in the package registry|was not found in the|Because there are no versions of|there is no version of",
      "A requirement, or this version of it, does not exist: check its name and version."),
     (r"Git executable not found|Git operation failed",
-     "A requirement is to be cloned with git, which Lambda has not and this version of yo-dawg does not replace: "
-     "require a release from a package index instead."),
+     "A requirement is to be cloned with git, which Lambda has not. yo-dawg clones what requirements files, a "
+     "pyproject.toml, uv.lock and setup.py spell out: write it there as NAME @ git+https://…"),
     (r"invalid package format|invalid metadata|metadata is invalid",
      "A requirement's file is damaged, or is no package: require another version."),
     (r"does not satisfy Python",
@@ -3123,27 +3392,68 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
     requirements = find_requirements(checkout.project)
     if requirements is None:
         return Installed((), {})
+    options: list[str | Path] = []
+    if checkout.required.overrides:
+        options = ["--override", space.root / "overrides.txt"]
+        (space.root / "overrides.txt").write_text("\n".join(checkout.required.overrides))
     try:
         if requirements.name == "uv.lock":
             requirements = export_lock(checkout, toolchain, shell)
-        shell.run(
-            Command(
-                [
-                    toolchain.uv, "pip", "install", "--python", sys.executable, "--target", space.staging,
-                    "--no-editable", "--link-mode", "hardlink", "--requirements", requirements,
-                ],
-                cwd=checkout.project,
-                environ={"SOURCE_DATE_EPOCH": "315532800"},
-            )
+        command = Command(
+            [
+                toolchain.uv, "pip", "install", "--python", sys.executable, "--target", space.staging, "--no-editable",
+                "--link-mode", "hardlink", *options, "--requirements", requirements,
+            ],
+            cwd=checkout.project,
+            environ={"SOURCE_DATE_EPOCH": "315532800"},
         )  # fmt: skip
+        shell.run(prepared(command, checkout.required, toolchain))
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
+        if checkout.required.failures and re.search("Git operation failed", "".join(error.lines)):
+            raise SourceError("\n".join(checkout.required.failures)) from None
         raise DependencyError(
             f"Cannot install {requirements.name}: uv {error.ending}. "
             f"{install_advice(error.lines, builder)}{error.quoted_tail}"
         ) from None
     check_workspace(space, DependencyError)
-    return look_at_installed(space.staging)
+    return look_at_installed(space.staging, checkout.required.origins)
+
+
+def prepared(command: Command, required: Required, toolchain: Toolchain) -> Command:
+    """Return an installer's command as one of the install worker, if there is anything for that to do."""
+    if not required.origins and not toolchain.indexes:
+        return command
+    job = {
+        "argv": [str(part) for part in command.argv],
+        "texts": dict(required.texts),
+        "indexes": toolchain.indexes,
+    }
+    return replace(
+        command,
+        argv=[sys.executable, HERE / Path(__file__).name, "install-worker"],
+        environ={**command.environ, "PYTHONPATH": str(toolchain.packages)},
+        stdin=json.dumps(job).encode(),
+    )
+
+
+def package_indexes(aws: Aws, settings: Settings, log: Log) -> tuple[str, ...]:
+    """Read the addresses of private package indexes, credentials included, and hide those in the log."""
+    urls = read_secret(aws, settings.index_secret, "index_secret").split()
+    for url in urls:
+        with contextlib.suppress(ValueError):  # whose text would show the address
+            parts = urllib.parse.urlsplit(url)
+            password, user = parts.password or "", parts.username or ""
+            for form in {password, urllib.parse.unquote(password)} - {""}:
+                log.hide(form)
+                log.hide(f"{urllib.parse.unquote(user)}:{form}")  # as HTTP sends it, in base64
+            if parts.hostname and (parts.scheme == "https" or is_loopback(parts.hostname)):
+                continue
+        raise ConfigError(
+            f"The secret {settings.index_secret} (index_secret in config.ini) holds something that is no address of "
+            "a package index: store https://USER:PASSWORD@HOST/…/simple/, and if there are several, one a line."
+        )
+    return tuple(urls)
 
 
 def export_lock(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Path:
@@ -3163,19 +3473,155 @@ def install_advice(lines: Sequence[str], builder: Builder) -> str:
     return "Does it install with uv on your own machine?"
 
 
-def look_at_installed(staging: Path) -> Installed:
-    """List what was installed, and whose each file is."""
+def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyType({})) -> Installed:
+    """List what was installed, and whose each file is; name what came from Git by its address and commit."""
     records: dict[str, str] = {}
     owners: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
         # Metadata that is none: its files stay unowned.
-        with contextlib.suppress(ValueError, LookupError, TypeError, csv.Error):
+        with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
             name = printable(distribution.name)
             content = distribution.read_text("RECORD") or ""
-            records[printable(f"{name}=={distribution.version}")] = hashlib.sha256(content.encode()).hexdigest()
+            address = json.loads(distribution.read_text("direct_url.json") or "{}").get("url")
+            label = f"{name} @ {origins[address]}" if address in origins else f"{name}=={distribution.version}"
+            records[printable(label)] = hashlib.sha256(content.encode()).hexdigest()
             for path in distribution.files or ():
                 owners[os.path.normpath(str(path))] = name
     return Installed(tuple(sorted(records, key=str.lower)), owners, records)
+
+
+# --- The install worker: a program of its own, which runs uv ------------------------------------------
+
+
+def install_worker() -> NoReturn:
+    """Run the installer's command on standard input, and lend it what it must not hold.
+
+    Requirements files show the folders into which repositories were fetched while it runs, and are put
+    back.  Private package indexes answer on loopback, where no credentials are needed: this process
+    adds them, and is closed to its children, in which the code of source distributions runs.
+    """
+    job = json.load(sys.stdin)
+    prctl(PR_SET_DUMPABLE, 0)
+    local: dict[str, str] = {}
+    """For the address of each private index, without credentials, the one on loopback."""
+    for url in job["indexes"]:
+        server = index_server(url)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        parts = urllib.parse.urlsplit(url.rstrip("/"))
+        public = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        local[public] = parts._replace(scheme="http", netloc=f"127.0.0.1:{server.server_port}").geturl()
+    texts = dict(job["texts"])
+    for path in (Path("pyproject.toml"), Path("uv.toml")):
+        if path.is_file():
+            texts[str(path)] = path.read_text(errors="surrogateescape")
+    for public, here in local.items():
+        address = re.compile(
+            re.escape(public).replace("://", r"://(?:[^\s/@\"']*@)?", 1) + r"(?=[/\s\"']|$)", re.MULTILINE
+        )
+        texts = {path: address.sub(here, text) for path, text in texts.items()}
+    environ = dict(os.environ)
+    del environ["PYTHONPATH"]  # it is ours, not that of builds
+    for name in ("NO_PROXY", "no_proxy"):
+        environ[name] = ",".join(filter(None, [environ.get(name), "127.0.0.1"]))
+    environ["UV_INDEX"] = " ".join([*(f"{each}/" for each in local.values()), environ.get("UV_INDEX", "")]).strip()
+    with replaced(texts):
+        process = subprocess.Popen(  # noqa: S603  # an argument list, no shell
+            job["argv"], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for line in process.stdout or ():
+            text = line.decode(errors="replace")
+            for public, here in local.items():
+                text = text.replace(here, public)
+            print(text, end="", flush=True)
+        status = process.wait()
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+@contextlib.contextmanager
+def replaced(texts: Mapping[str, str]) -> Iterator[None]:
+    """Let files hold these texts for a while."""
+    before = {path: Path(path).read_bytes() for path in texts}
+    try:
+        for path, text in texts.items():
+            Path(path).write_text(text, errors="surrogateescape")
+        yield
+    finally:
+        for path, content in before.items():
+            Path(path).write_bytes(content)
+
+
+def index_server(url: str) -> Any:
+    """Return a server on loopback that asks a package index, with the credentials in its address.
+
+    It serves the index, and what its pages link to on the same host; nothing else that the
+    credentials might open.
+    """
+    import http.server
+
+    import urllib3
+    from dulwich.client import default_urllib3_manager
+
+    parts = urllib.parse.urlsplit(url)
+    upstream = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    top = parts.path.rstrip("/") + "/"
+    pair = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
+    # urllib3 takes it out again where a redirect leads to another host.
+    credentials = urllib3.make_headers(basic_auth=pair) if parts.username else {}
+    pool: Any = default_urllib3_manager(None, base_url=upstream, timeout=STALL_SECONDS, cert_reqs="CERT_REQUIRED")
+    linked: set[str] = set()
+
+    class Index(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            known = path.removesuffix(".metadata") in linked
+            if ".." in urllib.parse.unquote(path) or not (known or path.startswith(top)):
+                return self.send_error(403, "not of this package index")
+            asked = {name: self.headers[name] for name in ASKED_HEADERS if name in self.headers}
+            try:
+                answer = pool.request(
+                    self.command, upstream + self.path, headers={**asked, **credentials}, preload_content=False
+                )
+                self.pass_on(answer)
+            except urllib3.exceptions.HTTPError as error:
+                print(f"{upstream} cannot be asked for {path}: {printable(str(error))}", flush=True)
+                self.send_error(502, "the package index cannot be reached")
+
+        do_HEAD = do_GET
+
+        def pass_on(self, answer: Any) -> None:
+            here = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+            headers = {name: answer.headers[name] for name in ANSWERED_HEADERS if name in answer.headers}
+            pieces: Iterable[bytes]
+            if re.search("html|json", answer.headers.get("Content-Type", "")):
+                text = answer.read(decode_content=True).decode(errors="surrogateescape").replace(upstream, here)
+                page = urllib.parse.urljoin(f"{here}{self.path}", answer.url or "")
+                for link in re.findall(r"""(?:href=|"url":\s*)["']([^"'#]+)""", text):
+                    linked.add(urllib.parse.urlsplit(urllib.parse.urljoin(page, html.unescape(link))).path)
+                pieces = [text.encode(errors="surrogateescape")]
+                headers["Content-Length"] = str(len(pieces[0]))
+                headers.pop("Content-Encoding", None)
+            else:
+                pieces = answer.stream(PIECE, decode_content=False)
+            self.send_response(answer.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                for piece in pieces:
+                    self.wfile.write(piece)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: uv says what it fetches."""
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index)
+
+
+ASKED_HEADERS = ("Accept", "Accept-Encoding", "If-Modified-Since", "If-None-Match", "Range", "User-Agent")
+ANSWERED_HEADERS = (
+    "Accept-Ranges", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "ETag",
+    "Last-Modified",
+)  # fmt: skip
+"""What of a request to a package index, and of its answer, is passed on."""
 
 
 # --- Stage: prune dependencies --------------------------------------------------------------------
@@ -4404,6 +4850,7 @@ def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Tar
     """Install, prune, stage, prove and zip."""
     space, log, shell = job.space, job.log, job.shell
     with log.step("install", "[3/8] install requirements"):
+        toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
         installed = install_requirements(checkout, toolchain, job.builder, shell)
     with log.step("prune", "[4/8] prune dependencies"):
         pruned = prune(space)
@@ -4765,6 +5212,12 @@ def check_git_host(job: Job) -> str:
         raise ConfigError(f"{host} cannot be reached: {error}. Has this function a way out (VPC, NAT)?") from None
 
 
+def check_indexes(job: Job) -> str:
+    """Read the addresses of private package indexes, which are not shown."""
+    count = len(package_indexes(job.aws, job.settings, job.log))
+    return f"{job.settings.index_secret} names {count}" if count else "no private ones are configured"
+
+
 def check_function(name: str, job: Job) -> str:
     """Look whether a function could be deployed now."""
     target = preflight(name, RollbackRequest(name), job.builder, job.aws)
@@ -4776,6 +5229,7 @@ CHECKS: Sequence[tuple[str, Callable[[Job], str]]] = (
     ("toolchain", check_toolchain),
     ("git token", check_token),
     ("git host", check_git_host),
+    ("package indexes", check_indexes),
 )
 
 
@@ -4939,3 +5393,5 @@ def open_job(settings: Settings, builder: Builder, space: Workspace, log: Log) -
 if __name__ == "__main__" and sys.argv[1:2] == ["git-worker"]:
     limit_worker(float(sys.argv[2]))
     git_worker()
+if __name__ == "__main__" and sys.argv[1:] == ["install-worker"]:
+    install_worker()

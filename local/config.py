@@ -156,6 +156,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "deployable_functions": Key(deployable_fault, None),
         "proof": Key(one_of("warn", "require", "off"), "warn"),
         "bytecode": Key(one_of("used", "all", "none"), "used"),
+        "index_secret": Key(secret_fault),
     },
     "git": {
         "base_url": Key(base_url_fault, None),
@@ -189,6 +190,7 @@ class Config:
     deployable_functions: tuple[str, ...]
     proof: str
     bytecode: str
+    index_secret: str
     base_url: str
     username: str
     token_secret: str
@@ -217,6 +219,7 @@ class Config:
             deployable_functions=split_names(values["deployable_functions"]),
             proof=values["proof"],
             bytecode=values["bytecode"],
+            index_secret=values["index_secret"],
             base_url=values["base_url"].rstrip("/"),
             username=values["username"],
             token_secret=values["token_secret"],
@@ -236,6 +239,7 @@ class Config:
             "YO_DAWG_DEPLOYABLE_FUNCTIONS": ",".join(self.deployable_functions),
             "YO_DAWG_PROOF": self.proof,
             "YO_DAWG_BYTECODE": self.bytecode,
+            "YO_DAWG_INDEX_SECRET": self.index_secret,
             "YO_DAWG_BASE_URL": self.base_url,
             "YO_DAWG_USERNAME": self.username,
             "YO_DAWG_TOKEN_SECRET": self.token_secret,
@@ -257,6 +261,7 @@ class Config:
             "DeployableFunctions": ",".join(self.deployable_functions),
             "Proof": self.proof,
             "Bytecode": self.bytecode,
+            "IndexSecret": self.index_secret,
             "BaseUrl": self.base_url,
             "Username": self.username,
             "TokenSecret": self.token_secret,

@@ -62,8 +62,8 @@ def settings(config: str) -> None:
     """Print what deploy.sh itself needs to know of config.ini."""
     read = Config.read(Path(config))
     names = ("aws_profile", "aws_region", "deployment_bucket", "function_name", "stack_name", "timeout")
-    secret = read.token_secret or read.deploy_key_secret
-    print_pairs({name: getattr(read, name) for name in names} | {"secret": secret})
+    secrets = " ".join(filter(None, [read.token_secret, read.deploy_key_secret, read.index_secret]))
+    print_pairs({name: getattr(read, name) for name in names} | {"secrets": secrets})
 
 
 def parameters(config: str, code_key: str) -> None:

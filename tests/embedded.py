@@ -124,10 +124,12 @@ class Builder:
             self.create_function(name)
         return commit
 
-    def package(self, function: str) -> zipfile.ZipFile:
+    def package(self, function: str, *, builder: str | None = None) -> zipfile.ZipFile:
         """Return the zip that a function runs."""
         answer = self.functions.get_function_configuration(FunctionName=function)
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.name}/packages/"):
+        for page in self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=f"{builder or self.name}/packages/"
+        ):
             for each in page.get("Contents", []):
                 body = self.s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()
                 if base64.b64encode(hashlib.sha256(body).digest()).decode() == answer["CodeSha256"]:

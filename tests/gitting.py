@@ -173,6 +173,8 @@ def server(answer: Answer, context: Any = None) -> Iterator[str]:
         def do_GET(self) -> None:
             answer(self)
 
+        do_HEAD = do_GET
+
         def do_POST(self) -> None:
             self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer(self)
@@ -208,7 +210,7 @@ def reply(
         handler.send_header(name, value)
     handler.end_headers()
     with contextlib.suppress(OSError):  # the client may have heard enough
-        handler.wfile.write(body)
+        handler.wfile.write(b"" if handler.command == "HEAD" else body)
 
 
 def serving(commit: str, pack: bytes) -> Answer:

@@ -13,7 +13,7 @@ import pytest
 import lambda_function as yo
 from lambda_function import Shell, Source, SourceError, Workspace
 from local.git_server import GitServer
-from tests.gitting import Answer, Cloner, git, needs_git, publish, reply, server, tree
+from tests.gitting import Answer, Cloner, git, needs_git, publish, push, reply, server, tree
 
 pytestmark = needs_git
 
@@ -44,6 +44,49 @@ def test_export_ignore_is_honoured(host: GitServer, cloner: Cloner) -> None:
     assert set(tree(cloner(f"{host.url}/attributes.git").root)) == left, "what says what to install is kept"
     publish(host.root, "scripted", {**files, "make_dist.sh": "true"})
     assert set(tree(cloner(f"{host.url}/scripted.git").root)) == {*files, "make_dist.sh"}, "a script decides"
+
+
+# --- One project of many ---------------------------------------------------------------------------------
+
+MANY = {"one/app.py": "1", "one/lib/x.py": "x", "two/app.py": "2", "shared/s.py": "s", "README.md": "r"}
+
+
+@pytest.mark.parametrize(
+    ("more", "alone"),
+    [
+        pytest.param({}, True, id="code"),
+        pytest.param({"one/requirements.txt": "requests==2.32.5\n-r dev.txt\n"}, True, id="requirements"),
+        pytest.param({"one/pyproject.toml": '[project]\nname = "one"\nversion = "1"\n'}, True, id="pyproject.toml"),
+        pytest.param({"one/make_dist.sh": "cp -r ../shared $1"}, False, id="make_dist.sh"),
+        pytest.param({"one/requirements.txt": "-e ../shared\n"}, False, id="a folder beside it"),
+        pytest.param({"one/req/base.txt": "-r ../../two/requirements.txt\n"}, False, id="in a file below"),
+        pytest.param({"one/requirements.txt": ".\n"}, False, id="its own build"),
+        pytest.param({"one/setup.py": "import pathlib"}, False, id="setup.py"),
+        pytest.param({"one/pyproject.toml": '[build-system]\nrequires = ["hatchling"]\n'}, False, id="a build"),
+        pytest.param({"one/pyproject.toml": "[tool.uv.sources]\nshared = {workspace = true}\n"}, False, id="workspace"),
+    ],
+)
+def test_of_many_projects_only_the_one_is_written_out_unless_it_looks_around(
+    host: GitServer, cloner: Cloner, more: dict[str, str], alone: bool
+) -> None:
+    publish(host.root, "many", {**MANY, **more})
+    found = set(tree(cloner(f"{host.url}/many.git", subdirectory="one").root))
+    whole = {*MANY, *more}
+    assert found == ({name for name in whole if name.startswith("one/")} if alone else whole)
+
+
+def test_a_link_to_what_lies_beside_the_project(host: GitServer, cloner: Cloner) -> None:
+    work = publish(host.root, "many", MANY)
+    (work / "one" / "shared").symlink_to("../shared")
+    push(work, host.root / "many.git")
+    checkout = cloner(f"{host.url}/many.git", subdirectory="one")
+    assert (checkout.project / "shared" / "s.py").read_text() == "s"
+
+
+def test_a_folder_that_is_not_there_is_told_with_those_that_are(host: GitServer, cloner: Cloner) -> None:
+    publish(host.root, "many", MANY)
+    with pytest.raises(SourceError, match="no folder 'three' .*Its folders are: one, shared, two"):
+        cloner(f"{host.url}/many.git", subdirectory="three")
 
 
 # --- Submodules -----------------------------------------------------------------------------------------

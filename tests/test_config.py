@@ -106,6 +106,7 @@ def test_a_byte_order_mark_does_not_matter(path: Path) -> None:
         ("username", "a:b", "user name"),
         ("token_secret", "a secret", "Secrets Manager"),
         ("token_secret", "arn:aws:s3:::x/y", "Secrets Manager"),
+        ("index_secret", "https://index.example/simple", "Secrets Manager"),
         ("deploy_key_secret", "key", "is for SSH"),
         ("known_hosts", "host ssh-ed25519 AAAA", "is for SSH"),
         ("known_hosts", "no-such-file", "neither a file nor a host key"),

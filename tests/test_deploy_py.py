@@ -47,7 +47,7 @@ def test_deploy_sh_learns_of_config_ini_what_it_needs(capsys: pytest.CaptureFixt
         "function_name": "yo-dawg",
         "stack_name": "yo-dawg",
         "timeout": "900",
-        "secret": "",
+        "secrets": "",
     }
 
 

@@ -863,6 +863,7 @@ def as_asked(checkout: Checkout) -> dict[str, Any]:
                 "YO_DAWG_KNOWN_HOSTS": "",
                 "YO_DAWG_PROOF": "warn",
                 "YO_DAWG_BYTECODE": "used",
+                "YO_DAWG_INDEX_SECRET": "",
             }
         },
     }

@@ -687,7 +687,8 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(yard: Y
     status, findings = doctor(yard)
     assert (status, [name for name, (ok, _) in findings.items() if not ok]) == ("well", [])
     assert set(findings) == {
-        "interpreter", "programs", "disk", "time", "bucket", "toolchain", "git token", "git host", "function",
+        "interpreter", "programs", "disk", "time", "bucket", "toolchain", "git token", "git host", "package indexes",
+        "function",
     }  # fmt: skip
     assert before == (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.embedded import NEWEST, Builder, FunctionFailed, small_zip
+from tests.gitting import publish, server
+from tests.test_clone_ssh import SshHost, keygen, needs_sshd
+from tests.test_index import PASSWORD, Index, address
+from tests.test_install import make_wheel
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 
-TOKEN = "canary-git-token-0123456789"
+TOKEN, PASSPHRASE = "canary-git-token-0123456789", "canary-passphrase-4d2a"
 
 THIEF = '''
 """Look for credentials wherever a process of this user can look; append what is found to a file."""
 import glob, os, re, sys
 
-INTERESTING = re.compile(rb"(?:ASIA|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|canary)[^\\0\\n]{0,300}")
+INTERESTING = re.compile(rb"(?:ASIA|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|canary|b3BlbnNzaC1rZXk)[^\\0\\n]{0,300}")
 loot = [repr(dict(os.environ)).encode()]
 
 def read(path, size=-1):
@@ -66,46 +74,90 @@ def test_the_thief_is_good_at_it(builder: Builder) -> None:
     assert any(secret in loot for secret in builder.aws.secrets)
 
 
-def test_a_thief_in_the_project_finds_no_credentials(builder: Builder) -> None:
-    builder.aws.client("secretsmanager").create_secret(Name=f"git-token-{builder.name}", SecretString=TOKEN)
-    with_token = builder.install(
-        name=f"{builder.name}-token", variables={"YO_DAWG_TOKEN_SECRET": f"git-token-{builder.name}"}
-    )
-    builder.invoke(with_token, {"action": "bootstrap"})
-    # Its make_dist.sh looks, and so does the build of a source distribution among its requirements.
-    builder.add_project(
-        "thief",
-        {
-            "lambda_function.py": "def lambda_handler(event, context):\n    return 'ok'\n",
-            "thief.py": THIEF,
-            "make_dist.sh": 'set -e\ncp lambda_function.py "$1"\ncp -r . "$1/project"\n'
-            '"$PYTHON" thief.py "$1/loot"\ncat "$1/loot"\n',
-            "requirements.txt": "./lib\n",
-            "lib/pyproject.toml": PYPROJECT,
-            "lib/thief.py": THIEF,
-            "lib/backend.py": BACKEND.replace("  # hostile", STEAL),
-        },
-    )
-    result = builder.build("thief", builder=with_token)
+@dataclass
+class Guarded:
+    """A builder that holds every kind of secret but one: a Git host takes a token or a deploy key."""
 
-    package = builder.aws.client("s3").get_object(
-        Bucket=result["package"]["s3_uri"].split("/")[2], Key=result["package"]["s3_uri"].split("/", 3)[3]
-    )
-    from io import BytesIO
-    from zipfile import ZipFile
+    name: str
+    publish: Callable[[Mapping[str, str]], object]
+    secrets: Sequence[str]
 
-    archive = ZipFile(BytesIO(package["Body"].read()))
+
+@pytest.fixture
+def https(builder: Builder) -> Guarded:
+    """With a token."""
+    variables = {"YO_DAWG_TOKEN_SECRET": "git-token"}
+    builder.aws.client("secretsmanager").create_secret(Name="git-token", SecretString=TOKEN)
+    name = builder.install(name=f"{builder.name}-https", variables=variables)
+    return Guarded(name, lambda files: builder.add_project("thief", files), [TOKEN])
+
+
+@pytest.fixture
+def ssh(builder: Builder, tmp_path: Path) -> Iterator[Guarded]:
+    """With a deploy key."""
+    host = SshHost(tmp_path)
+    key = keygen(tmp_path / "deploy", "ed25519", PASSPHRASE)
+    host.allow(key)
+    process = host.start()
+    text = json.dumps({"private_key": key.read_text(), "passphrase": PASSPHRASE})
+    builder.aws.client("secretsmanager").create_secret(Name="git-key", SecretString=text)
+    variables = {
+        "YO_DAWG_BASE_URL": host.url.rpartition("/")[0],
+        "YO_DAWG_KNOWN_HOSTS": host.known_hosts,
+        "YO_DAWG_DEPLOY_KEY_SECRET": "git-key",
+    }
+    with contextlib.suppress(builder.functions.exceptions.ResourceConflictException):
+        builder.create_function("thief")
+    name = builder.install(name=f"{builder.name}-ssh", variables=variables)
+    lines = [line for line in key.read_text().splitlines() if "-----" not in line]
+    yield Guarded(name, lambda files: publish(tmp_path, "thief", files), [PASSPHRASE, *lines])
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.parametrize("how", ["https", pytest.param("ssh", marks=needs_sshd)])
+def test_a_thief_in_the_project_finds_no_credentials(
+    builder: Builder, how: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    make_wheel(tmp_path / "wheels", "alpha", "1.0", {"alpha.py": ""})
+    index = Index(tmp_path / "wheels", private=True)
+    with server(index) as index.url:
+        builder.aws.client("secretsmanager").create_secret(Name=f"index-{how}", SecretString=address(index))
+        guarded: Guarded = request.getfixturevalue(how)
+        variables = builder.functions.get_function_configuration(FunctionName=guarded.name)["Environment"]["Variables"]
+        variables["YO_DAWG_INDEX_SECRET"] = f"index-{how}"
+        builder.functions.update_function_configuration(FunctionName=guarded.name, Environment={"Variables": variables})
+        builder.functions.get_waiter("function_updated_v2").wait(FunctionName=guarded.name, WaiterConfig={"Delay": 1})
+        builder.invoke(guarded.name, {"action": "bootstrap"})
+        # Its make_dist.sh looks, and so does the build of a source distribution among its requirements.
+        guarded.publish(
+            {
+                "lambda_function.py": "def lambda_handler(event, context):\n    return 'ok'\n",
+                "thief.py": THIEF,
+                "make_dist.sh": 'set -e\ncp lambda_function.py "$1"\ncp -r . "$1/project"\n'
+                '"$PYTHON" thief.py "$1/loot"\ncat "$1/loot"\n',
+                "requirements.txt": "./lib\nalpha\n",
+                "lib/pyproject.toml": PYPROJECT,
+                "lib/thief.py": THIEF,
+                "lib/backend.py": BACKEND.replace("  # hostile", STEAL),
+            }
+        )
+        result = builder.build("thief", builder=guarded.name)
+    assert "alpha==1.0" in result["dependencies"]
+
+    archive = builder.package("thief", builder=guarded.name)
     shipped = {name: archive.read(name) for name in archive.namelist()}
     assert b"'PATH'" in shipped["loot"], "make_dist.sh's thief did run"
     assert b"'PATH'" in shipped["lib_loot"], "the source distribution's thief did run"
     everything = {
         **{f"package: {name}": content for name, content in shipped.items()},
-        **builder.stored(f"{with_token}/builds/"),
+        **builder.stored(f"{guarded.name}/"),
         "result": json.dumps(result).encode(),
-        "log": builder.logs(with_token).encode(),
+        "log": builder.logs(guarded.name).encode(),
     }
     for place, content in everything.items():
-        for secret in (*builder.aws.secrets, TOKEN):
+        for secret in (*builder.aws.secrets, *guarded.secrets, PASSWORD, quote(PASSWORD, safe="")):
             assert secret.encode() not in content, place
 
 

@@ -16,6 +16,7 @@ GOOD = {
     "YO_DAWG_KNOWN_HOSTS": "",
     "YO_DAWG_PROOF": "warn",
     "YO_DAWG_BYTECODE": "used",
+    "YO_DAWG_INDEX_SECRET": "",
 }
 
 

@@ -144,6 +144,7 @@ def config(**changes: Any) -> Config:
         "known_hosts": "",
         "proof": "warn",
         "bytecode": "used",
+        "index_secret": "",
     }
     return Config(**(values | changes))
 
@@ -306,16 +307,16 @@ def test_without_a_secret_no_secret_can_be_read() -> None:
     assert not [each for each in policy() if "secretsmanager" in json.dumps(each)]
 
 
-@pytest.mark.parametrize("name", ["token_secret", "deploy_key_secret"])
+@pytest.mark.parametrize("name", ["token_secret", "deploy_key_secret", "index_secret"])
 def test_a_secret_can_be_named_by_its_arn(name: str) -> None:
     statements = policy(**{name: secret("git", "XyZ123")})
     assert allowed(statements, "secretsmanager:GetSecretValue", secret("git", "XyZ123"))
     assert not allowed(statements, "secretsmanager:GetSecretValue", secret("git", "000000"))
 
 
-def test_both_secrets_can_be_read_where_both_are_named() -> None:
-    statements = policy(token_secret="token", deploy_key_secret="key")
-    for name in ("token", "key"):
+def test_all_secrets_can_be_read_where_all_are_named() -> None:
+    statements = policy(token_secret="token", deploy_key_secret="key", index_secret="index")
+    for name in ("token", "key", "index"):
         assert allowed(statements, "secretsmanager:GetSecretValue", secret(name))
 
 
@@ -400,6 +401,7 @@ def test_the_embedded_aws_reads_the_template_as_this_file_does() -> None:
             architecture="x86_64",
             token_secret="git/token",
             deploy_key_secret=secret("key"),
+            index_secret="index",
         )
         parameters = wanted.parameters("yo-dawg/function/0.zip")
         s3, stacks, iam = aws.client("s3"), aws.client("cloudformation"), aws.client("iam")

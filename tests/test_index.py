@@ -1,0 +1,248 @@
+"""Private package indexes: uv asks them through a process that lends it the credentials."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import lambda_function as yo
+from lambda_function import ConfigError, DependencyError, Log, Settings, Shell, Toolchain, Workspace
+from tests.embedded import lay_out
+from tests.gitting import reply, server
+from tests.test_install import BUILDER, UV, make_wheel
+
+PASSWORD = "canary/p%ss:5d1e"
+ADDRESS = f"me:{quote(PASSWORD, safe='')}@"
+BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+
+
+class Index:
+    """A package index, below /team/simple/; it wants a password if it is private."""
+
+    def __init__(self, wheels: Path, *, private: bool, link: str = "../../files/") -> None:
+        """Serve a folder of wheels; its pages link to files like this."""
+        self.wheels, self.private, self.link = wheels, private, link
+        self.asked: list[tuple[str, str | None]] = []
+        self.url = ""
+        self.kind = "text/html"
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer."""
+        given = handler.headers.get("Authorization")
+        self.asked.append((handler.path, given))
+        top, _, name = handler.path.rstrip("/").rpartition("/")
+        files = sorted(self.wheels.glob(f"{name}-*"))
+        if self.private and given != BASIC:
+            reply(handler, b"who are you?", "text/html", 401)
+        elif top == "/team/simple" and files and self.kind == "text/html":
+            links = "".join(f'<a href="{self.link.format(self.url)}{each.name}">{each.name}</a>' for each in files)
+            reply(handler, f"<html>{links}</html>".encode(), "text/html")
+        elif top == "/team/simple" and files:
+            each = files[0]
+            listed = f'{{"filename": "{each.name}", "url": "{self.link.format(self.url)}{each.name}", "hashes": {{}}}}'
+            page = f'{{"meta": {{"api-version": "1.0"}}, "name": "{name}", "files": [{listed}]}}'
+            reply(handler, page.encode(), "application/vnd.pypi.simple.v1+json")
+        elif "/files/" in handler.path and (self.wheels / name).is_file():
+            reply(handler, (self.wheels / name).read_bytes(), "application/octet-stream")
+        elif "/moved/" in handler.path:
+            reply(handler, b"", "text/html", 302, [("Location", f"{self.elsewhere}/team/files/{name}")])
+        elif handler.path == "/admin":
+            reply(handler, b"everything", "text/html")
+        else:
+            reply(handler, b"nothing", "text/html", 404)
+
+    elsewhere = ""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """Of a package that is public too, where it has a higher version."""
+    for folder, version in (("private", "1.0"), ("public", "9.0")):
+        (tmp_path / folder).mkdir()
+        make_wheel(tmp_path / folder, "alpha", version, {"alpha.py": ""}, ["beta"])
+    make_wheel(tmp_path / "public", "beta", "1.0", {"beta.py": ""})
+    return tmp_path
+
+
+Start = Callable[..., Index]
+
+
+@pytest.fixture
+def start(wheels: Path) -> Iterator[Start]:
+    """Return what starts an index."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def run(folder: str, link: str = "../../files/") -> Index:
+            index = Index(wheels / folder, private=folder == "private", link=link)
+            index.url = stack.enter_context(server(index))
+            return index
+
+        yield run
+
+
+Install = Callable[..., tuple[str, ...]]
+
+
+@pytest.fixture
+def install(space: Workspace, log: Log, start: Start) -> Install:
+    """What installs a project's requirements; the public index is one of ours."""
+    public = start("public")
+    settings = Settings(
+        "b", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True,
+        client={"UV_DEFAULT_INDEX": f"{public.url}/team/simple/"},
+    )  # fmt: skip
+    shell = Shell(yo.child_environ(space, settings) | {"UV_HTTP_RETRIES": "0"}, log)
+    toolchain = Toolchain(space.toolchain)
+    toolchain.uv.parent.mkdir(parents=True)
+    toolchain.uv.symlink_to(UV)
+
+    def run(files: Mapping[str, str], *indexes: str) -> tuple[str, ...]:
+        lay_out(space.checkout, dict(files))
+        paths = [path for path in space.checkout.rglob("*") if path.suffix in (".txt", ".toml")]
+        texts = {str(path): path.read_text() for path in paths if path.suffix == ".txt"}
+        required = yo.Required(texts=texts)
+        checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
+        log.hide(PASSWORD)
+        installed = yo.install_requirements(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
+        for name in (each for each in files if each.endswith((".txt", ".toml"))):
+            assert (space.checkout / name).read_text() == files[name], "put back"
+        return installed.names
+
+    return run
+
+
+def address(index: Index) -> str:
+    """Return an index's address with the credentials, as the secret holds it."""
+    return f"{index.url.replace('://', f'://{ADDRESS}')}/team/simple/"
+
+
+@pytest.mark.parametrize(
+    "link", ["../../files/", "/elsewhere/files/", "{}/team/files/", "../../files/x&amp;y/"],
+)  # fmt: skip
+def test_a_private_package_is_installed_and_its_name_is_not_looked_for_elsewhere(
+    install: Install, start: Start, link: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    private = start("private", link)
+    assert install({"requirements.txt": "alpha\n"}, address(private)) == ("alpha==1.0", "beta==1.0")
+    assert {given for _, given in private.asked} == {BASIC}
+    assert "canary" not in "".join(capfd.readouterr())
+
+
+def test_an_index_that_answers_in_json(install: Install, start: Start) -> None:
+    private = start("private", "/deep/files/")
+    private.kind = "json"
+    assert "alpha==1.0" in install({"requirements.txt": "alpha\n"}, address(private))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"requirements.txt": "--extra-index-url {}\nalpha\n"}, id="extra index"),
+        pytest.param({"requirements.txt": "--index-url {}\nalpha\n"}, id="index"),
+        pytest.param({"requirements.txt": "-r more.txt\n", "more.txt": "--extra-index-url {}/\nalpha\n"}, id="-r"),
+        pytest.param(
+            {
+                "pyproject.toml": '[project]\nname = "p"\nversion = "1"\ndependencies = ["alpha"]\n'
+                '[[tool.uv.index]]\nname = "ours"\nurl = "{}"\n[tool.uv.sources]\nalpha = {index = "ours"}\n'
+            },
+            id="tool.uv.index",
+        ),
+    ],
+)
+@pytest.mark.parametrize("user", ["", "${USER}:${PASSWORD}@"])
+def test_where_the_project_names_the_index_it_is_the_same_one(
+    install: Install, start: Start, files: dict[str, str], user: str
+) -> None:
+    private = start("private")
+    url = f"{private.url.replace('://', f'://{user}')}/team/simple"
+    installed = install({name: text.replace("{}", url) for name, text in files.items()}, address(private))
+    assert "alpha==1.0" in installed
+    assert {given for _, given in private.asked} == {BASIC}
+
+
+def test_a_file_that_lies_on_another_host_is_fetched_without_the_password(install: Install, start: Start) -> None:
+    private, other = start("private", "/moved/"), start("private")
+    other.private = False
+    private.elsewhere = other.url
+    assert "alpha==1.0" in install({"requirements.txt": "alpha\n"}, address(private))
+    assert other.asked
+    assert {given for _, given in other.asked} == {None}
+
+
+def test_a_wrong_password_is_told_without_it(install: Install, start: Start) -> None:
+    private = start("private")
+    wrong = address(private).replace("5d1e", "canary")
+    with pytest.raises(
+        DependencyError, match="A package index refuses its user name or password: see index_secret"
+    ) as refused:
+        install({"requirements.txt": "alpha\n"}, wrong)
+    assert "canary" not in str(refused.value)
+    assert f"{private.url}/team/simple" in str(refused.value)
+
+
+def test_an_index_that_is_not_there(install: Install) -> None:
+    with pytest.raises(DependencyError, match="cannot be reached"):
+        install({"requirements.txt": "alpha\n"}, "http://me:canary@127.0.0.1:9/simple/")
+
+
+def test_only_the_index_and_what_it_links_to_can_be_asked(start: Start) -> None:
+    private = start("private", "/deep/files/")
+    local = yo.index_server(address(private))
+    threading.Thread(target=local.serve_forever, daemon=True).start()
+    here = f"http://127.0.0.1:{local.server_port}"
+
+    def get(path: str) -> int:
+        try:
+            with urllib.request.urlopen(f"{here}{path}") as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    file = "/deep/files/alpha-1.0-py3-none-any.whl"
+    try:
+        refused = ["/admin", "/team/simple/../../admin", "/team/simple/%2e%2e/%2e%2e/admin", "/team/simple2", file]
+        assert [get(path) for path in refused] == [403] * len(refused)
+        assert private.asked == []
+        assert (get("/team/simple/alpha/"), get(file), get("/team/simple/none/")) == (200, 200, 404)
+    finally:
+        local.shutdown()
+        local.server_close()
+
+
+@pytest.mark.parametrize(
+    "text", ["http://me:canary@index.example/simple", "index.example/simple", "https://[canary/simple", "https://"],
+)  # fmt: skip
+def test_a_secret_that_is_no_address_is_refused_and_not_shown(
+    aws: yo.Aws, log: Log, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.secrets.create_secret(Name="index", SecretString=text)
+    settings = Settings(
+        "b", ("*",), "https://git.example", "", "", Path("/tmp"), tmp_is_ours=False, index_secret="index"
+    )
+    with pytest.raises(ConfigError, match="index_secret in config.ini") as refused:
+        yo.package_indexes(aws, settings, log)
+    assert "canary" not in str(refused.value)
+
+
+def test_the_password_is_hidden_in_the_log(aws: yo.Aws, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    aws.secrets.create_secret(
+        Name="index", SecretString=f"https://{ADDRESS}index.example/simple\nhttps://free.example/\n"
+    )
+    settings = Settings(
+        "b", ("*",), "https://git.example", "", "", Path("/tmp"), tmp_is_ours=False, index_secret="index"
+    )
+    assert len(yo.package_indexes(aws, settings, log)) == 2
+    log.say(f"{PASSWORD} {quote(PASSWORD, safe='')} {BASIC}")
+    said = capsys.readouterr().out
+    assert "canary" not in said
+    assert BASIC not in said
