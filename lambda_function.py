@@ -60,6 +60,7 @@ import platform
 import re
 import resource
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -852,6 +853,8 @@ def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
 
 def sweep(tmp: Path, *, everything: bool) -> None:
     """Remove our workspace, or everything in tmp, whatever modes and depths it has."""
+    if everything and not os.access(tmp, os.R_OK | os.W_OK | os.X_OK):
+        tmp.chmod(stat.S_IRWXU)  # a build has locked it
     for path in tmp.iterdir() if everything else [tmp / WORKSPACE_NAME]:
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
@@ -907,18 +910,22 @@ def protect_process() -> bool:
 def kill_leftovers() -> None:
     """Kill what a build left running whose handler Lambda killed: a reset spares other processes.
 
-    Those are the processes of our user that see our file system, did not start us, and are no
-    extensions (these run from /opt, where no build can write).
+    Those are the processes of our user that did not start us, and are no extensions (these run from
+    /opt, where no build can write).  One that has closed itself to us ("not dumpable") hides.
     """
     parents = parent_ids()
     spared = {os.getpid()}
     while above := {parents[pid] for pid in spared if pid in parents} - spared:
         spared |= above
     for pid in parents.keys() - spared:
-        with contextlib.suppress(OSError):
-            same_user = os.stat(f"/proc/{pid}").st_uid == os.getuid()
-            same_files = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-            if same_user and same_files and not os.readlink(f"/proc/{pid}/exe").startswith("/opt/"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+                continue
+            try:
+                is_extension = os.readlink(f"/proc/{pid}/exe").startswith("/opt/")
+            except PermissionError:
+                is_extension = False
+            if not is_extension:
                 send_signal(pid, signal.SIGKILL)
 
 
@@ -1563,6 +1570,17 @@ def tree_files(
     yield from sorted(found)
 
 
+def entries_below(root: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield all that a folder holds, however deep; links are not followed."""
+    todo = [str(root)]
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+
+
 def inside(boundary: Path, link: Path, name: str) -> Path:
     """Return what a link points at; raise PackageError if that is not inside the boundary."""
     target = os.readlink(link)
@@ -1831,7 +1849,8 @@ MAX_REQUIRED = 64
 """What a repository may consist of, and how many others a project may require.  A few nested trees
 can else spell out more files than there are atoms."""
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_POINTER = re.compile(rb"version https?://(?:git-lfs|hawser)\.github\.com/spec/v1\r?\n")
+"""How a pointer to a file in Git LFS begins; "hawser" was its first name."""
 
 PIECE = 1 << 18
 """Bytes that are read or written at a time."""
@@ -1959,7 +1978,7 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
         project=project_folder(space.checkout, request),
         commit=result["commit"],
         ref=result["ref"],
-        files=frozenset(path.relative_to(space.checkout).as_posix() for path in space.checkout.rglob("*")),
+        files=frozenset(os.path.relpath(entry.path, space.checkout) for entry in entries_below(space.checkout)),
         required=Required(**result["required"]),
         warnings=tuple(result["warnings"]),
     )
@@ -1979,7 +1998,7 @@ def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain,
     until = time.monotonic() + left if left else 0.0
     whole_job = {**job, "source": vars(source), "objects": str(space.objects), "answer": str(answer)}
     worker = Command(
-        [sys.executable, HERE / Path(__file__).name, "git-worker", f"{until:.3f}"],
+        [sys.executable, "-s", HERE / Path(__file__).name, "git-worker", f"{until:.3f}"],
         cwd=space.root,
         environ={"PYTHONPATH": str(toolchain.packages)},
         stdin=json.dumps(whole_job).encode(),
@@ -2047,6 +2066,7 @@ def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
     source, project = Source(**job["source"]), os.fsencode(job["project"])
     wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)
     answer = check_out(source, wanted)
+    check_links(wanted.root)
     return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}
 
 
@@ -2088,6 +2108,9 @@ SCP_ADDRESS = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>(?!
 """git@host:account, the short form of an SSH address."""
 
 
+PORTS = {"https": 443, "http": 80, "ssh": 22}
+
+
 def full_url(url: str) -> str:
     """Return an address of SSH's short form in its long one, and any other as it is."""
     short = None if "://" in url else SCP_ADDRESS.fullmatch(url)
@@ -2096,9 +2119,13 @@ def full_url(url: str) -> str:
 
 def origin(url: str) -> tuple[str, str, int]:
     """Return what credentials are good for: scheme, host and port."""
-    parts = urllib.parse.urlsplit(full_url(url))
-    default = {"https": 443, "http": 80, "ssh": 22}.get(parts.scheme, 0)
-    return parts.scheme, parts.hostname or "", parts.port or default
+    try:
+        parts = urllib.parse.urlsplit(full_url(url))
+        if "\\" in parts.netloc:  # where urllib3 ends the host's name, and urlsplit does not
+            raise ValueError
+        return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise SourceError(f"{printable(url.partition('?')[0])!r} is no address of a server.") from None
 
 
 @dataclass(frozen=True)
@@ -2249,13 +2276,13 @@ def ref_names(wanted: str) -> list[bytes]:
 
 def choose_ref(refs: Mapping[bytes, bytes], wanted: str) -> tuple[bytes, str]:
     """Find the branch, tag or commit that was asked for; raise SourceError if there is no or no single one."""
+    if is_full_id(wanted):  # whatever has that name: a branch may, to be taken for the commit
+        return wanted.encode(), wanted
     found = [candidate for candidate in ref_names(wanted) if candidate in refs]
     if len(found) > 1:
         raise SourceError(f'"{wanted}" is a branch and a tag: ask for "refs/heads/{wanted}" or "refs/tags/{wanted}".')
     if found:
         return refs[found[0]], found[0].decode(errors="replace")
-    if is_full_id(wanted):
-        return wanted.encode(), wanted
     names = {
         short_ref(ref.decode(errors="replace")): True for ref in refs if ref.startswith((b"refs/heads/", b"refs/tags/"))
     }
@@ -2439,6 +2466,7 @@ class SshChannel:
         """Talk through this channel; close the client with it."""
         self._client = client
         self._channel = channel
+        channel.settimeout(STALL_SECONDS)
         self.stderr = channel.makefile_stderr("rb")
 
     def read(self, count: int) -> bytes:
@@ -2471,7 +2499,10 @@ def host_key_policy(source: Source, client: Any) -> Any:
     for line in source.known_hosts.splitlines():
         if line.startswith("@"):
             raise SourceError("known_hosts in config.ini has a line with a marker (@…), which is not served.")
-        entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+        except paramiko.hostkeys.InvalidHostKey:
+            raise SourceError(f"known_hosts in config.ini has a damaged line: {printable(line[:60])}…") from None
         if entry is not None and entry.key is not None:
             for name in entry.hostnames:
                 client.get_host_keys().add(name, entry.key.get_name(), entry.key)
@@ -2523,6 +2554,7 @@ class Objects:
         self.pointers: dict[bytes, bytes] = {}
         """Those that are no more than pointers to Git LFS, with their content."""
         self._room = shutil.disk_usage(folder).free
+        self._files = 0
 
     def kind(self, name: bytes) -> str:
         """Return an object's kind; raise KeyError."""
@@ -2576,14 +2608,15 @@ class Objects:
         if self._room < 0:
             raise ValueError("it unpacks to more than /tmp has room for. Raise ephemeral_storage in config.ini")
         digest = hashlib.new(self._algorithm, f"{OBJECT_KINDS[kind_]} {size_}\0".encode(), usedforsecurity=False)
-        path = b"%s/%d" % (self._folder, len(self._known))
+        path = b"%s/%d" % (self._folder, self._files)
+        self._files += 1
         pointer = b""
         # Not through Path.open: a repository may have a hundred thousand files.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             for piece in pieces:
                 digest.update(piece)
-                if size_ < 1024 and piece.startswith(LFS_POINTER):
+                if size_ < 1024 and LFS_POINTER.match(piece):
                     pointer = piece
                 view = memoryview(piece)
                 while view:
@@ -2591,6 +2624,9 @@ class Objects:
         finally:
             os.close(descriptor)
         name: bytes = digest.digest()
+        if name in self._known:  # a pack may hold an object twice
+            os.unlink(path)
+            return name
         self._known[name] = kind_, size_, path
         if pointer:
             self.pointers[name] = pointer
@@ -2636,23 +2672,33 @@ def pack_entries(pack: IO[bytes], width: int) -> Iterator[tuple[int, int, int, i
 
     What is compressed follows, and is to be read before the next one is asked for.
     """
-    from dulwich.pack import read_pack_header, take_msb_bytes
+    from dulwich.pack import read_pack_header
 
     pack.seek(0)
     _, count = read_pack_header(pack.read)
     for _ in range(count):
         begin = pack.tell()
-        first, *more = take_msb_bytes(pack.read)[0]
+        first, *more = varint(pack)
         size_ = first & 15 | sum((byte & 0x7F) << 7 * place + 4 for place, byte in enumerate(more))
         base: int | bytes | None = None
         if first >> 4 & 7 == OFFSET_DELTA:
             back = -1
-            for byte in take_msb_bytes(pack.read)[0]:
+            for byte in varint(pack):
                 back = (back + 1) << 7 | byte & 0x7F
             base = begin - back
         elif first >> 4 & 7 == NAMED_DELTA:
             base = pack.read(width)
         yield begin, first >> 4 & 7, size_, base
+
+
+def varint(pack: IO[bytes]) -> bytes:
+    """Read a number of several bytes, of which all but the last have their highest bit set."""
+    found = bytearray()
+    while not found or found[-1] & 0x80:
+        found += pack.read(1) or b"\xff"
+        if len(found) > 10:
+            raise ValueError("it is damaged: it holds a number without an end")
+    return bytes(found)
 
 
 def inflated(pack: IO[bytes], size_: int) -> Iterator[bytes]:
@@ -2836,16 +2882,17 @@ def without_ignored(objects: Objects, entries: list[TreeEntry], folder: bytes) -
     use in what it publishes.
     """
     from dulwich.attrs import Pattern, match_path, parse_git_attributes
+    from dulwich.wildmatch import MalformedPattern
 
     files = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == b".gitattributes"]
     texts = {path: small_file(objects, entries, path) for path in sorted(files, key=lambda path: path.count(b"/"))}
     if not any(b"export-ignore" in text for text in texts.values()):
         return entries
-    patterns = [
-        (Pattern(pattern, path.rpartition(b"/")[0]), attributes)
-        for path, text in texts.items()
-        for pattern, attributes in parse_git_attributes(io.BytesIO(text))
-    ]
+    patterns = []
+    for path, text in texts.items():
+        for pattern, attributes in parse_git_attributes(io.BytesIO(text)):
+            with contextlib.suppress(MalformedPattern, re.error):  # one that makes no sense matches nothing, as in git
+                patterns.append((Pattern(pattern, path.rpartition(b"/")[0]), attributes))
 
     @functools.cache
     def ignored(path: bytes) -> bool:
@@ -2906,8 +2953,6 @@ def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -
             os.chmod(top + entry.path, 0o755)  # noqa: S103  # as the repository says
     for path, target in links:
         make_link(path, target, root)
-    for path, target in links:
-        check_link(path, target, root)
 
 
 def make_link(path: Path, target: bytes, root: Path) -> None:
@@ -2920,17 +2965,20 @@ def make_link(path: Path, target: bytes, root: Path) -> None:
         ) from None
 
 
-def check_link(path: Path, target: bytes, root: Path) -> None:
-    """Raise SourceError if a link leads out of the repository."""
-    try:
-        real = path.resolve()
-    except (OSError, RuntimeError):
-        real = root  # a loop of links leads nowhere; packaging refuses it if it is shipped
-    if not real.is_relative_to(root.resolve()):
-        raise SourceError(
-            f"The link {path.relative_to(root).as_posix()!r} points at {os.fsdecode(target)!r}, outside of the "
-            "repository. A build takes nothing from elsewhere: commit what is needed."
-        )
+def check_links(root: Path) -> None:
+    """Raise SourceError if a link leads out of the repository, its submodules and all: one link may bend another."""
+    top = root.resolve()
+    for entry in entries_below(root):
+        if entry.is_symlink():
+            try:
+                real = Path(entry.path).resolve()
+            except (OSError, RuntimeError):
+                continue  # a loop of links leads nowhere; packaging refuses it if it is shipped
+            if not real.is_relative_to(top):
+                raise SourceError(
+                    f"The link {os.path.relpath(entry.path, root)!r} points at {os.readlink(entry.path)!r}, outside of "
+                    "the repository. A build takes nothing from elsewhere: commit what is needed."
+                )
 
 
 # --- The git worker: what a checkout holds only by name: submodules, and files in Git LFS -----------
@@ -3018,7 +3066,7 @@ def lfs_pointers(objects: Objects, entries: Iterable[TreeEntry]) -> dict[bytes, 
     found: dict[bytes, tuple[str, int]] = {}
     for entry in entries:
         if entry.name in objects.pointers and stat.S_ISREG(entry.mode):
-            fields_ = LFS_FIELDS.fullmatch(objects.pointers[entry.name].removeprefix(LFS_POINTER))
+            fields_ = LFS_FIELDS.fullmatch(LFS_POINTER.sub(b"", objects.pointers[entry.name]).replace(b"\r", b""))
             if fields_ is None:
                 raise SourceError(f"{shown(entry.path)} is a pointer to a file in Git LFS that makes no sense.")
             found[entry.path] = (fields_["oid"].decode(), int(fields_["size"]))
@@ -3032,8 +3080,6 @@ def fetch_lfs(source: Source, pointers: Mapping[bytes, tuple[str, int]], root: P
     first = min(pointers)
     more = f" (and {len(pointers) - 1} more)" if len(pointers) > 1 else ""
     why = f"{shown(first)}{more} is only a pointer to a file in Git LFS, and the file cannot be fetched"
-    if origin(source.url)[0] == "ssh":
-        raise SourceError(f"{why} over SSH: use an https base_url with a token_secret, or commit the file itself.")
     wanted = sorted(set(pointers.values()))
     needed = sum(count for _, count in wanted)
     if needed > shutil.disk_usage(root).free:
@@ -3041,31 +3087,74 @@ def fetch_lfs(source: Source, pointers: Mapping[bytes, tuple[str, int]], root: P
     places: dict[str, list[bytes]] = {}
     for path, (oid, _) in sorted(pointers.items()):
         places.setdefault(oid, []).append(path)
+    server = lfs_server(source, why)
     for start in range(0, len(wanted), 100):
-        for oid, count, action in lfs_actions(source, wanted[start : start + 100], why):
+        for oid, count, action in lfs_actions(server, wanted[start : start + 100], why):
             targets = [os.fsencode(root) + b"/" + path for path in places[oid]]
-            download_lfs(source, action, (oid, count), targets[0], why)
+            download_lfs(server, action, (oid, count), targets[0], why)
             for other in targets[1:]:
                 shutil.copyfile(targets[0], other, follow_symlinks=False)
 
 
+@dataclass(frozen=True)
+class LfsServer:
+    """Where a repository's files in Git LFS are."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    """Credentials, for this server only."""
+
+
+def lfs_server(source: Source, why: str) -> LfsServer:
+    """Return a repository's server of Git LFS (git-lfs, docs/api/server-discovery.md); raise SourceError."""
+    if origin(source.url)[0] != "ssh":
+        url = f"{source.url.removesuffix('.git')}.git/info/lfs"
+        pair = f"{source.username or DEFAULT_USERNAME}:{source.token}"
+        basic = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+        return LfsServer(url, basic if source.token else {})
+    # The SSH server says where, and lends credentials for a while.
+    client, path = connect_ssh(source, bytearray())
+    command = f"git-lfs-authenticate {shlex.quote(path)} download".encode()
+    channel = client.ssh_vendor.run_command(client.host, command, client.username, client.port, protocol_version=0)
+    try:
+        said = json.loads(channel.read(1 << 16))
+        made = LfsServer(
+            str(said["href"]).rstrip("/"), {str(name): str(said["header"][name]) for name in said["header"]}
+        )
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise SourceError(
+            f"{why}: the SSH server does not say where (git-lfs-authenticate). Commit the file itself."
+        ) from None
+    finally:
+        channel.close()
+    check_lfs_address(made.url, why)
+    return made
+
+
+def check_lfs_address(url: str, why: str) -> None:
+    """Raise SourceError for an address of files in Git LFS that anyone on the way could change."""
+    scheme, host, _ = origin(url)
+    if scheme != "https" and not (scheme == "http" and is_loopback(host)):
+        raise SourceError(f"{why}: the host names an address for it that is not https.")
+
+
 def lfs_actions(
-    source: Source, wanted: Sequence[tuple[str, int]], why: str
+    server: LfsServer, wanted: Sequence[tuple[str, int]], why: str
 ) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
     """Ask the server where to get files of Git LFS; yield digest, size and the "download" action."""
     import urllib3
 
     question = {"operation": "download", "transfers": ["basic"], "objects": [{"oid": o, "size": s} for o, s in wanted]}
     kind_of_lfs = "application/vnd.git-lfs+json"
-    headers = {"Accept": kind_of_lfs, "Content-Type": kind_of_lfs, **lfs_credentials(source)}
+    headers = {**server.headers, "Accept": kind_of_lfs, "Content-Type": kind_of_lfs}
     try:
-        answer = http_pool(source).request(
-            "POST", f"{source.url}/info/lfs/objects/batch", body=json.dumps(question).encode(), headers=headers,
+        answer = http_pool(Source(server.url)).request(
+            "POST", f"{server.url}/objects/batch", body=json.dumps(question).encode(), headers=headers,
             preload_content=False,
         )  # fmt: skip
         text = answer.read(8 << 20)
         objects = {each["oid"]: each for each in json.loads(text)["objects"]} if answer.status == 200 else None
-    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (urllib3.exceptions.HTTPError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise SourceError(f"{why}: {printable(str(error))}.") from None
     if objects is None:
         raise SourceError(
@@ -3080,31 +3169,27 @@ def lfs_actions(
         yield oid, count, action
 
 
-def lfs_credentials(source: Source) -> dict[str, str]:
-    """Return the header with the token, for the server of the repository."""
-    if not source.token:
-        return {}
-    pair = f"{source.username or DEFAULT_USERNAME}:{source.token}"
-    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-def download_lfs(source: Source, action: Mapping[str, Any], what: tuple[str, int], path: bytes, why: str) -> None:
+def download_lfs(server: LfsServer, action: Mapping[str, Any], what: tuple[str, int], path: bytes, why: str) -> None:
     """Download one file of Git LFS over its pointer, and verify it."""
     import urllib3
 
     oid, count = what
-    href = action["href"]
-    ours = origin(href) == origin(source.url)
-    if not ours and origin(href)[0] != "https":
-        raise SourceError(f"{why}: the host names an address for it that is not https.")
-    given = action.get("header")
+    href, given = action["href"], action.get("header")
     headers = {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
-    if ours and "authorization" not in {name.lower() for name in headers}:
-        headers.update(lfs_credentials(source))
+    if origin(href) == origin(server.url) and "authorization" not in {name.lower() for name in headers}:
+        headers.update(server.headers)
     digest, left = hashlib.sha256(), count
     try:
-        pool = http_pool(replace(source, url=href, token=source.token if ours else ""))
-        answer = pool.request("GET", href, headers=headers, preload_content=False, redirect=False)
+        for _ in range(5):
+            check_lfs_address(href, why)
+            answer = http_pool(Source(href)).request(
+                "GET", href, headers=headers, preload_content=False, redirect=False
+            )
+            if not answer.get_redirect_location():
+                break
+            there = urllib.parse.urljoin(href, answer.get_redirect_location())
+            # GitLab sends one to its object storage, by a signed address: the credentials stay here.
+            href, headers = there, headers if origin(there) == origin(href) else {}
         if answer.status != 200:
             raise SourceError(f"{why}: its download answers {answer.status}.")
         with open(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:
@@ -3114,7 +3199,7 @@ def download_lfs(source: Source, action: Mapping[str, Any], what: tuple[str, int
                     break
                 digest.update(piece)
                 file.write(piece)
-    except urllib3.exceptions.HTTPError as error:
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
         # Not its words: they name the whole address, which may be signed.
         raise SourceError(f"{why}: its download failed ({type(error).__name__}).") from None
     if left or digest.hexdigest() != oid:
@@ -3298,6 +3383,7 @@ def fetch_requirement(source: Source, requirement: GitRequirement, wanted: Wante
     theirs = related_source(source, requirement.url, f"requirement {requirement.name or requirement.url!r}")
     wanted.root.parent.mkdir(exist_ok=True)
     answer = check_out(theirs, wanted)
+    check_links(wanted.root)
     print(f"{requirement.url} is required: {answer['ref']} is at commit {answer['commit']}", flush=True)
     return answer
 
@@ -3431,8 +3517,7 @@ def prepared(command: Command, required: Required, toolchain: Toolchain) -> Comm
     }
     return replace(
         command,
-        argv=[sys.executable, HERE / Path(__file__).name, "install-worker"],
-        environ={**command.environ, "PYTHONPATH": str(toolchain.packages)},
+        argv=[sys.executable, "-s", HERE / Path(__file__).name, "install-worker"],
         stdin=json.dumps(job).encode(),
     )
 
@@ -3498,7 +3583,8 @@ def install_worker() -> NoReturn:
 
     Requirements files show the folders into which repositories were fetched while it runs, and are put
     back.  Private package indexes answer on loopback, where no credentials are needed: this process
-    adds them, and is closed to its children, in which the code of source distributions runs.
+    adds them, and is closed to its children, in which the code of source distributions runs.  For the
+    same reason it imports nothing of the toolchain, which they could change.
     """
     job = json.load(sys.stdin)
     prctl(PR_SET_DUMPABLE, 0)
@@ -3520,7 +3606,6 @@ def install_worker() -> NoReturn:
         )
         texts = {path: address.sub(here, text) for path, text in texts.items()}
     environ = dict(os.environ)
-    del environ["PYTHONPATH"]  # it is ours, not that of builds
     for name in ("NO_PROXY", "no_proxy"):
         environ[name] = ",".join(filter(None, [environ.get(name), "127.0.0.1"]))
     environ["UV_INDEX"] = " ".join([*(f"{each}/" for each in local.values()), environ.get("UV_INDEX", "")]).strip()
@@ -3559,7 +3644,6 @@ def index_server(url: str) -> Any:
     import http.server
 
     import urllib3
-    from dulwich.client import default_urllib3_manager
 
     parts = urllib.parse.urlsplit(url)
     upstream = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -3567,7 +3651,9 @@ def index_server(url: str) -> Any:
     pair = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
     # urllib3 takes it out again where a redirect leads to another host.
     credentials = urllib3.make_headers(basic_auth=pair) if parts.username else {}
-    pool: Any = default_urllib3_manager(None, base_url=upstream, timeout=STALL_SECONDS, cert_reqs="CERT_REQUIRED")
+    proxy = None if urllib.request.proxy_bypass(parts.netloc) else urllib.request.getproxies().get(parts.scheme)
+    options: dict[str, Any] = {"timeout": STALL_SECONDS, "maxsize": 50, "cert_reqs": "CERT_REQUIRED"}
+    pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
     linked: set[str] = set()
 
     class Index(http.server.BaseHTTPRequestHandler):
@@ -3957,7 +4043,7 @@ def try_import(target: Target, job: Job) -> Proof:
     try:
         printed = job.shell.run(
             Command(
-                [sys.executable, "-P", "-c", program],
+                [sys.executable, "-P", "-s", "-c", program],
                 cwd=space.staging,
                 environ={"LD_LIBRARY_PATH": libraries},
                 stdin=json.dumps(question).encode(),

@@ -229,6 +229,24 @@ def write_out(made: HandMade, commit: str, folder: Path) -> None:
     entries = yo.tree_entries(objects, tree)
     yo.lfs_pointers(objects, entries)
     yo.write_checkout(objects, entries, folder / "checkout")
+    yo.check_links(folder / "checkout")
+
+
+@pytest.mark.parametrize("again", ["blob", "tree"])
+def test_what_stands_twice_in_a_pack_is_still_what_its_name_says(tmp_path: Path, again: str) -> None:
+    made = HandMade()
+    good = made.add(BLOB, b"good")
+    folder = made.tree((b"100644", b"app.py", good))
+    commit = made.commit(folder)
+    if again == "blob":
+        made.add(BLOB, b"good")
+        made.add(BLOB, b"evil")
+    else:
+        evil = made.add(BLOB, b"evil")
+        made.tree((b"100644", b"app.py", good))
+        made.tree((b"100644", b"app.py", evil))
+    write_out(made, commit, tmp_path)
+    assert (tmp_path / "checkout" / "app.py").read_bytes() == b"good"
 
 
 def refused(made: HandMade, commit: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_of_many_projects_only_the_one_is_written_out_unless_it_looks_around(
     found = set(tree(cloner(f"{host.url}/many.git", subdirectory="one").root))
     whole = {*MANY, *more}
     assert found == ({name for name in whole if name.startswith("one/")} if alone else whole)
+
+
+@pytest.mark.parametrize("pattern", ["[", "[z-a]"])
+def test_a_pattern_that_makes_no_sense_matches_nothing(host: GitServer, cloner: Cloner, pattern: str) -> None:
+    files = {".gitattributes": f"{pattern} export-ignore\n", "app.py": "", "docs/a": ""}
+    publish(host.root, "odd", files)
+    assert set(tree(cloner(f"{host.url}/odd.git").root)) == set(files)
 
 
 def test_a_link_to_what_lies_beside_the_project(host: GitServer, cloner: Cloner) -> None:
@@ -149,6 +157,49 @@ def test_a_submodule_that_nobody_declared_is_a_warning(host: GitServer, cloner: 
     )
 
 
+def test_a_link_that_leads_out_by_those_of_a_submodule(host: GitServer, cloner: Cloner) -> None:
+    """Each is harmless as long as the other is not there."""
+    inner = publish(host.root, "inner", {"inner.py": "i"})
+    for name in "abcdefgh":
+        (inner / name).symlink_to(".")
+    push(inner, host.root / "inner.git")
+    outer = publish(host.root, "outer", {"outer.py": "o"})
+    (outer / "out").symlink_to(f"sub/{'/'.join('abcdefgh')}/{'../' * 9}secret")
+    git(outer, "add", "out")
+    add_submodule(outer, "../inner.git", "sub", host.root / "inner.git")
+    git(outer, "push", "--quiet", str(host.root / "outer.git"), "main")
+    with pytest.raises(SourceError, match="The link 'out' points at .* outside of the repository"):
+        cloner(f"{host.url}/outer.git")
+
+
+def test_a_submodule_is_the_commit_that_is_pinned_whatever_has_its_name(host: GitServer, cloner: Cloner) -> None:
+    inner = publish(host.root, "inner", {"app.py": "good"})
+    pinned = git(inner, "rev-parse", "HEAD")
+    outer = publish(host.root, "outer", {"outer.py": "o"})
+    add_submodule(outer, "../inner.git", "sub", host.root / "inner.git")
+    git(outer, "push", "--quiet", str(host.root / "outer.git"), "main")
+    (inner / "app.py").write_text("evil")
+    git(inner, "commit", "--quiet", "--all", "--message", "evil")
+    for kind in ("heads", "tags"):
+        git(inner, "push", "--quiet", str(host.root / "inner.git"), f"HEAD:refs/{kind}/{pinned}")
+    assert (cloner(f"{host.url}/outer.git").root / "sub/app.py").read_text() == "good"
+    assert cloner(f"{host.url}/inner.git", ref=pinned).commit == pinned
+
+
+@pytest.mark.parametrize("url", ["https://host:abc/x.git", "https://[bad/x.git", "https://h\\@127.0.0.1/x", "", "/abs"])
+def test_a_submodule_at_no_address(host: GitServer, cloner: Cloner, url: str) -> None:
+    inner = publish(host.root, "inner", {"inner.py": "i"})
+    outer = publish(host.root, "outer", {"outer.py": "o"})
+    git(outer, "update-index", "--add", "--cacheinfo", f"160000,{git(inner, 'rev-parse', 'HEAD')},sub")
+    (outer / ".gitmodules").write_text(f'[submodule "sub"]\n\tpath = sub\n\turl = "{url}"\n')
+    git(outer, "add", ".gitmodules")
+    git(outer, "commit", "--quiet", "--message", "submodule")
+    git(outer, "push", "--quiet", str(host.root / "outer.git"), "main")
+    with pytest.raises(SourceError, match="sub|address") as refused:
+        cloner(f"{host.url}/outer.git")
+    assert "Traceback" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("base", "url", "expected"),
     [
@@ -176,15 +227,16 @@ def pointer(data: bytes) -> str:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(data)}\n"
 
 
-def lfs_host(git_url: str, served: bytes | None) -> Answer:
+def lfs_host(git_url: str, served: bytes | None, action: dict[str, Any] | None = None) -> Answer:
     """Pass Git on to a real host by redirecting nothing: answer LFS ourselves, ask Git for the rest."""
     import urllib.request
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         url = f"http://{handler.headers['Host']}"
-        if handler.path.endswith("/info/lfs/objects/batch") and served is not None:
+        if handler.path.endswith(".git/info/lfs/objects/batch") and served is not None:
             question = json.loads(handler.body)  # type: ignore[attr-defined]
-            found = [{**each, "actions": {"download": {"href": f"{url}/data"}}} for each in question["objects"]]
+            download = {"href": f"{url}/data", **(action or {})}
+            found = [{**each, "actions": {"download": download}} for each in question["objects"]]
             reply(handler, json.dumps({"objects": found}).encode(), "application/vnd.git-lfs+json")
         elif handler.path == "/data" and served is not None:
             reply(handler, served, "application/octet-stream")
@@ -202,8 +254,16 @@ def lfs_host(git_url: str, served: bytes | None) -> Answer:
     return answer
 
 
-def test_files_in_lfs_are_fetched(host: GitServer, cloner: Cloner) -> None:
-    publish(host.root, "lfs", {"a.bin": pointer(DATA), "copy/b.bin": pointer(DATA), "plain": "version 1\n"})
+@pytest.mark.parametrize(
+    "text",
+    [
+        pointer(DATA),
+        pointer(DATA).replace("\n", "\r\n"),
+        pointer(DATA).replace("git-lfs", "hawser"),
+    ],
+)
+def test_files_in_lfs_are_fetched(host: GitServer, cloner: Cloner, text: str) -> None:
+    publish(host.root, "lfs", {"a.bin": text, "copy/b.bin": pointer(DATA), "plain": "version 1\n"})
     with server(lfs_host(host.url, DATA)) as url:
         root = cloner(f"{url}/lfs.git").root
     assert (root / "a.bin").read_bytes() == (root / "copy/b.bin").read_bytes() == DATA
@@ -222,3 +282,62 @@ def test_a_pointer_is_never_shipped(host: GitServer, cloner: Cloner, served: byt
     publish(host.root, "lfs", {"a.bin": pointer(DATA)})
     with server(lfs_host(host.url, served)) as url, pytest.raises(SourceError, match=words):
         cloner(f"{url}/lfs.git")
+
+
+def test_a_file_in_lfs_that_lies_in_an_object_storage(host: GitServer, cloner: Cloner) -> None:
+    """GitLab sends one there by a signed address; the token is not for it."""
+    publish(host.root, "lfs", {"a.bin": pointer(DATA)})
+    seen: list[str | None] = []
+
+    def storage(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(handler.headers.get("Authorization"))
+        reply(handler, DATA, "application/octet-stream")
+
+    with server(storage) as there:
+        inner = lfs_host(host.url, DATA)
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            if handler.path == "/data":
+                assert handler.headers.get("Authorization")
+                reply(handler, b"", "text/plain", 302, [("Location", f"{there}/signed?by=them")])
+            else:
+                inner(handler)
+
+        with server(answer) as url:
+            root = cloner(Source(f"{url}/lfs.git", token="canary-token-0123")).root
+    assert (root / "a.bin").read_bytes() == DATA
+    assert seen == [None]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"href": "https://h:abc/x"},
+        {"href": "http://elsewhere.example/x"},
+        {"header": {"A\r\nB": "x"}},
+        {"header": {"A": "x\nB: y"}},
+        {"header": {"A": "€"}},
+    ],
+)
+def test_an_answer_of_lfs_that_makes_no_sense(host: GitServer, cloner: Cloner, action: dict[str, Any]) -> None:
+    publish(host.root, "lfs", {"a.bin": pointer(DATA)})
+    with server(lfs_host(host.url, DATA, action)) as url, pytest.raises(SourceError) as refused:
+        cloner(f"{url}/lfs.git")
+    assert "Traceback" not in str(refused.value)
+
+
+def test_an_address_that_two_libraries_read_in_two_ways(host: GitServer, cloner: Cloner) -> None:
+    publish(host.root, "lfs", {"a.bin": pointer(DATA)})
+    seen: list[str] = []
+
+    def evil(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(handler.path)
+        reply(handler, DATA, "application/octet-stream")
+
+    with (
+        server(evil) as there,
+        server(lfs_host(host.url, DATA, {"href": f"{there}\\@127.0.0.1/x"})) as url,
+        pytest.raises(SourceError, match="no address"),
+    ):
+        cloner(Source(f"{url}/lfs.git", token="canary-token-0123"))
+    assert seen == []

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pytest
 
 import lambda_function as yo
 from lambda_function import ConfigError, Settings, Shell, Source, SourceError, Workspace
-from tests.gitting import Cloner, git, has_program, needs_git, publish
+from tests.gitting import Cloner, git, has_program, needs_git, publish, server
+from tests.test_clone_parts import DATA, lfs_host, pointer
 
 SSHD, KEYGEN = has_program("sshd"), has_program("ssh-keygen")
 needs_sshd = pytest.mark.skipif(SSHD is None or KEYGEN is None, reason="needs an SSH server: install openssh-server")
@@ -54,9 +56,8 @@ class SshHost:
 
     def allow(self, key: Path) -> None:
         """Let a key in, as a deploy key: to read with Git and for nothing else."""
-        line = (
-            f'restrict,command="cd {self.folder} && eval $SSH_ORIGINAL_COMMAND" {key.with_suffix(".pub").read_text()}'
-        )
+        command = f"cd {self.folder} && PATH={self.folder}:$PATH && eval $SSH_ORIGINAL_COMMAND"
+        line = f'restrict,command="{command}" {key.with_suffix(".pub").read_text()}'
         self.authorized.write_text(self.authorized.read_text() + line)
 
     @property
@@ -152,6 +153,47 @@ def test_refs_by_ssh(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
     assert cloner(ssh_source(ssh_host, key), ref=commit).commit == commit
     with pytest.raises(SourceError, match='no branch or tag "mian" \\(did you mean "main"'):
         cloner(ssh_source(ssh_host, key), ref="mian")
+
+
+@needs_sshd
+def test_files_in_lfs_by_ssh(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
+    """The SSH server says where they are, and lends credentials for them."""
+    publish(ssh_host.folder, "lfs", {"a.bin": pointer(DATA)})
+    source = dataclasses.replace(ssh_source(ssh_host, key), url=ssh_host.url.replace("project", "lfs"))
+    with pytest.raises(SourceError, match="the SSH server does not say where"):
+        cloner(source)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        assert handler.headers["Authorization"] == "RemoteAuth canary"
+        lfs_host("", DATA)(handler)
+
+    with server(answer) as url:
+        said = {"href": f"{url}/files/lfs.git/info/lfs", "header": {"Authorization": "RemoteAuth canary"}}
+        script = ssh_host.folder / "git-lfs-authenticate"
+        script.write_text(
+            f"#!/bin/sh\n[ \"$1 $2\" = '{ssh_host.folder}/lfs.git download' ] && echo '{json.dumps(said)}'\n"
+        )
+        script.chmod(0o755)
+        assert (cloner(source).root / "a.bin").read_bytes() == DATA
+
+
+@needs_sshd
+def test_a_server_that_falls_silent(ssh_host: SshHost, cloner: Cloner, tmp_path: Path) -> None:
+    made = keygen(tmp_path / "key", "ed25519")
+    line = f'restrict,command="exec sleep 600" {made.with_suffix(".pub").read_text()}'
+    ssh_host.authorized.write_text(ssh_host.authorized.read_text() + line)
+    program = (
+        "import io, json, sys, lambda_function as yo\n"
+        "yo.STALL_SECONDS = 0.5\n"
+        "try: yo.fetch(yo.Source(**json.load(sys.stdin)), None, yo.Path(sys.argv[1]))\n"
+        "except yo.SourceError as error: print(error)\n"
+    )
+    source = json.dumps(vars(ssh_source(ssh_host, made))).encode()
+    root = Path(__file__).resolve().parent.parent
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], input=source, cwd=root, capture_output=True, timeout=60
+    )
+    assert b"Cannot clone" in ran.stdout, ran.stderr
 
 
 @needs_sshd

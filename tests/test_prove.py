@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -62,6 +64,19 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
 
 def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_a_script_installed_for_its_user_is_not_in_the_package(
+    attempt: Prove, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As "pip install" does without "--target", where it may not write to site-packages."""
+    python = str(Path(sys.base_prefix) / "bin" / "python3")
+    monkeypatch.setattr(sys, "executable", python)  # in a virtualenv, a user's packages do not count anyway
+    program = [python, "-m", "site", "--user-site"]
+    site = subprocess.run(program, env={"HOME": str(space.home)}, stdout=subprocess.PIPE, text=True, check=False).stdout
+    lay_out(Path(site.strip()), {"foo.py": ""})
+    proof, _ = attempt({"app.py": f"import foo\n{HANDLER}"})
+    assert "No module named 'foo'" in str(proof.failure)
 
 
 def test_what_the_import_loads_is_known(attempt: Prove) -> None:

@@ -224,7 +224,7 @@ PYTHON = python_for_everybody()
 
 
 LEFTOVERS = """
-import os, select, shutil, subprocess, sys
+import ctypes, os, select, shutil, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from lambda_function import kill_leftovers, parent_ids
@@ -242,8 +242,23 @@ def leave(program):
 shutil.copy(shutil.which("sleep"), "/opt/extension")
 extension, left = leave("/opt/extension"), leave("exec sleep")
 assert not select.select([extension, left], [], [], 0)[0]
+(told, tell), (hidden, held), (never, forever) = os.pipe(), os.pipe(), os.pipe()
+if os.fork() == 0:
+    # As a thief would: an orphan that has closed itself to the processes of its user.
+    if os.fork() == 0:
+        os.setsid()
+        ctypes.CDLL(None).prctl(4, 0)
+        os.close(told)
+        os.write(tell, b".")
+        os.close(hidden)
+        os.read(never, 1)
+    os._exit(0)
+os.wait()
+os.close(held)
+os.read(told, 1)
 kill_leftovers()
 assert select.select([left], [], [], 60)[0], "what a build left is killed"
+assert select.select([hidden], [], [], 60)[0], "and what hides"
 assert not select.select([extension], [], [], 0)[0], "an extension of Lambda's is spared"
 assert os.getppid() in parent_ids(), "and so is who started us"
 print("as it should be")

@@ -11,6 +11,12 @@ import pytest
 from lambda_function import remove_tree, workspace
 
 
+def test_a_tmp_that_a_build_has_locked_is_opened(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    with workspace(tmp_path, tmp_is_ours=True) as space:
+        assert space.root.is_dir()
+
+
 def test_a_workspace_is_made_empty_and_removed(tmp_path: Path) -> None:
     with workspace(tmp_path, tmp_is_ours=True) as space:
         assert space.root == tmp_path / "yo-dawg"
