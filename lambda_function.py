@@ -2144,9 +2144,18 @@ def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
     """Fetch one commit and its files' content into a folder; raise SourceError in words."""
     target = folder / str(len(os.listdir(folder)))
     target.mkdir()
+    room = shutil.disk_usage(target).free - (8 << 20)
     with (target / "pack").open("w+b", buffering=1 << 20) as pack:
+
+        def keep(data: bytes) -> None:
+            if pack.write(data) and pack.tell() > room:
+                raise SourceError(
+                    f"Cannot clone {source.url}: the server sent more than the {size(room)} that /tmp has room for, "
+                    "and went on. Raise ephemeral_storage in config.ini, if the repository is so large."
+                )
+
         with server_says(source):
-            found, name = fetch_pack(source, ref, pack)
+            found, name = fetch_pack(source, ref, keep)
         objects = Objects(target, "sha1" if len(found) == 40 else "sha256")
         with bad_pack():
             objects.unpack(pack)
@@ -2188,7 +2197,7 @@ def server_says(source: Source) -> Iterator[None]:
         raise SourceError(f"{cannot}: {reason}. Check base_url in config.ini and the Git host.") from None
 
 
-def fetch_pack(source: Source, wanted: str | None, pack: IO[bytes]) -> tuple[str, str]:
+def fetch_pack(source: Source, wanted: str | None, keep: Callable[[bytes], object]) -> tuple[str, str]:
     """Ask the server for one ref, one commit deep; return the object's id and the ref's full name.
 
     Only the refs in question are asked for: a repository may have a hundred thousand.
@@ -2209,7 +2218,7 @@ def fetch_pack(source: Source, wanted: str | None, pack: IO[bytes]) -> tuple[str
     prefixes = [b"HEAD"] if wanted is None else ref_names(wanted)
     try:
         result = client.fetch_pack(
-            path, determine_wants, NothingYet(), pack.write, progress=RemoteProgress(), depth=1, ref_prefix=prefixes
+            path, determine_wants, NothingYet(), keep, progress=RemoteProgress(), depth=1, ref_prefix=prefixes
         )
     except (GitProtocolError, HangupException) as error:
         if chosen and chosen[0][1] == wanted and is_full_id(wanted):
@@ -3749,11 +3758,11 @@ def prune(space: Workspace) -> Pruned:
     stubbed: set[str] = set()
     kept: dict[str, str] = {}
     for name, path in files.items():
-        if name.endswith(".py"):
+        if name.endswith((".py", ".dist-info/entry_points.txt")):
             text = path.read_text(errors="replace")
             if SPEAKS_OF_STUBS.search(text):
                 stubbed.add(PurePosixPath(name).parts[0])
-            if test_suite(name) not in suites:
+            if test_suite(name) not in suites and path.name != "conftest.py":  # which only pytest reads
                 kept |= imported_suites(text, name, suites)
     going = {name: suite for name in files if (suite := test_suite(name)) in suites - kept.keys()}
     code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
@@ -3783,9 +3792,9 @@ def move(names: Iterable[str], source: Path, target: Path) -> None:
     """Move files from one tree into another; what is there already stays, what is gone stays away."""
     for name in names:
         path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.path.lexists(path):
-            with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
+            path.parent.mkdir(parents=True, exist_ok=True)  # unless the project put a file there
+            if not os.path.lexists(path):
                 os.rename(source / name, path)
     remove_empty_directories({(source / name).parent for name in names}, source)
 
@@ -3811,7 +3820,7 @@ def disposal(path: Path, name: str, code_folders: set[PurePosixPath], stubbed: s
         return "installer's records", name
     if place.parts[0] == "bin" and is_python_script(path):
         return "console scripts", name
-    if place.suffix in (".pyc", ".pyo"):
+    if place.suffix in (".pyc", ".pyo") and (place.parent.name == "__pycache__" or path.with_suffix(".py").exists()):
         return "stale bytecode", name
     if place.suffix in BUILD_SUFFIXES:
         return "what only compilers read", name
@@ -3836,8 +3845,12 @@ def is_python_script(path: Path) -> bool:
     return first.startswith(b"#!") and (b"python" in first or first.startswith(b"#!/bin/sh"))
 
 
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(.*)|import[ \t]+(.*))$", re.MULTILINE)
-DOTTED_STRING = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)*\.tests?(?:\.\w+)*)["']""")
+IMPORT = re.compile(
+    r"(?:^|[;:])[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|(?:\\\n|[^\n;])*)|import[ \t]+([^\n;]*))",
+    re.MULTILINE,
+)
+TEST_STRING = re.compile(r"""["']((?:\w*\.)+tests?(?:\.\w+)*|tests?(?=/))(?:/[^"'\n]*)?["']""")
+ENTRY_POINT = re.compile(r"^[^=\n]+=\s*([\w.]+)", re.MULTILINE)
 
 
 def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
@@ -3866,8 +3879,14 @@ def is_mentioned(suite: str, mentioned: set[str]) -> bool:
 
 
 def mentioned_modules(text: str, name: str) -> Iterator[str]:
-    """Yield the dotted names, absolute, of modules that a source file imports or names in a string."""
+    """Yield the dotted names, absolute, of modules that a source file imports or names in a string.
+
+    A regular expression, since parsing all of pandas takes as long as installing it.
+    """
     package = list(PurePosixPath(name).parent.parts)
+    if name.endswith(".txt"):
+        yield from ENTRY_POINT.findall(text)
+        return
     for origin, names, plain in IMPORT.findall(text):
         if plain:
             yield from (part.split(" as ")[0].strip() for part in plain.split("#")[0].split(","))
@@ -3877,9 +3896,11 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
         base = package[: len(package) - (up - 1)] if up else []
         module = ".".join([*base, *([stripped] if stripped else [])])
         yield module
-        for each in re.findall(r"\w+", names.split("#")[0]):
+        for each in re.findall(r"\w+", re.sub(r"#.*", "", names)):
             yield f"{module}.{each}" if module else each
-    yield from DOTTED_STRING.findall(text)
+    for each in TEST_STRING.findall(text):
+        # "dep.tests.data" as it is; ".tests" and "tests/data.json" are beside the file.
+        yield each if "." in each.strip(".") else ".".join([*package, each.strip(".")])
 
 
 # --- Stage: stage the project ---------------------------------------------------------------------

@@ -297,9 +297,22 @@ def flood(handler: BaseHTTPRequestHandler) -> None:
         number += 20
 
 
+def endless_pack(handler: BaseHTTPRequestHandler) -> None:
+    """Send a pack without an end."""
+    if handler.command == "GET":
+        reply(handler, gitting.refs_answer("12" * 20))
+        return
+    begin(handler, "result")
+    head = gitting.pack_answer("12" * 20, b"PACK")[:-4]
+    handler.wfile.write(head)
+    while True:
+        handler.wfile.write(gitting.packet(b"\1" + bytes(60_000)) * 20)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
+        pytest.param(endless_pack, r"sent more than the 12.0 MB that /tmp has room for", id="without an end"),
         pytest.param(stall, "timed out", id="stalls"),
         pytest.param(lambda handler: reply(handler, b"<html>", "text/html"), "no Git host by smart HTTP", id="a page"),
         pytest.param(garbage_pack, "not whole", id="garbage for a pack"),
@@ -311,7 +324,8 @@ def flood(handler: BaseHTTPRequestHandler) -> None:
 def test_a_bad_server_is_given_up_in_words(
     cloner: Cloner, monkeypatch: pytest.MonkeyPatch, answer: gitting.Answer, words: str
 ) -> None:
-    limits = "f.STALL_SECONDS = 1; f.WORKER_MEMORY = 300_000_000; f.limit_worker(0)"
+    limits = "f.STALL_SECONDS = 1; f.WORKER_MEMORY = 300_000_000; f.limit_worker(0); "
+    limits += "f.shutil.disk_usage = lambda path: type('Usage', (), {'free': 12_000_000 + (8 << 20)})"
     worker = f"import lambda_function as f; {limits}; f.git_worker()"
     run = Shell.run
 

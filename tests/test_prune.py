@@ -76,6 +76,10 @@ def test_what_goes_and_what_stays(tmp_path: Path, name: str, text: str, reason: 
         pytest.param("from .core import tests\n", id="relative"),
         pytest.param("from .core.tests import natype\n", id="relative, deeper"),
         pytest.param("import importlib\nimportlib.import_module('pkg.core.tests.natype')\n", id="by a string"),
+        pytest.param("def f():\n    from .core import (\n        a,  # b\n        tests,\n    )\n", id="in brackets"),
+        pytest.param("def f():\n    from pkg.core import a, \\\n        tests\n", id="on two lines"),
+        pytest.param("x = 1; from .core import tests\n", id="behind a semicolon"),
+        pytest.param("try: from .core.tests import x\nexcept ImportError: x = None\n", id="in a line with try"),
     ],
 )
 def test_a_test_suite_that_other_code_imports_is_kept(tmp_path: Path, code: str) -> None:
@@ -83,6 +87,30 @@ def test_a_test_suite_that_other_code_imports_is_kept(tmp_path: Path, code: str)
     result = pruned(tmp_path, files)
     assert names(tmp_path / "staging") == {"pkg/testing.py", "pkg/core/tests/natype.py"}
     assert result.kept == {"pkg/core/tests": "imported by pkg/testing.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param(
+            "pkg/core/a.py", "def f():\n    import_module('.tests', 'pkg.core')\n", id="relative, by a string"
+        ),
+        pytest.param("pkg/core/a.py", "def f():\n    get_data('pkg.core', 'tests/data.json')\n", id="data"),
+        pytest.param(
+            "pkg-1.dist-info/entry_points.txt", "[plugins]\none = pkg.core.tests.natype:main\n", id="entry point"
+        ),
+    ],
+)
+def test_a_test_suite_that_is_named_is_kept(tmp_path: Path, name: str, text: str) -> None:
+    pruned(tmp_path, {name: text, "pkg/core/tests/natype.py": "", "pkg/other/tests/test_b.py": ""})
+    assert names(tmp_path / "staging") == {name, "pkg/core/tests/natype.py"}
+
+
+def test_modules_of_which_there_is_only_bytecode_stay(tmp_path: Path) -> None:
+    pruned(
+        tmp_path, {"pkg/secret.pyc": "", "pkg/a.py": "", "pkg/a.pyc": "", "pkg/__pycache__/secret.cpython-313.pyc": ""}
+    )
+    assert names(tmp_path / "staging") == {"pkg/secret.pyc", "pkg/a.py"}
 
 
 def test_a_package_that_loads_by_its_stubs_keeps_them(tmp_path: Path) -> None:
@@ -127,6 +155,13 @@ def test_what_the_project_put_in_a_pruned_place_stays(tmp_path: Path) -> None:
     assert (space.staging / "pkg/tests/data.txt").read_text() == "mine"
     assert (space.staging / "pkg/tests/more.txt").read_text() == "more"
     assert (after.files, after.kept) == (0, {"pkg/tests": "0.0 kB: the tests of yo-dawg want it"})
+
+
+def test_a_file_of_the_project_in_the_place_of_a_pruned_folder_stays(tmp_path: Path) -> None:
+    result = pruned(tmp_path, {"pkg/tests/data.txt": "theirs", "pkg/__init__.py": ""})
+    lay_out(tmp_path / "staging", {"pkg/tests": "mine"})
+    restore(Workspace(tmp_path), result, {"pkg/tests": "the tests of yo-dawg want it"})
+    assert (tmp_path / "staging/pkg/tests").read_text() == "mine"
 
 
 PARTS = st.sampled_from(["pkg", "tests", "docs", "bin", "x-1.dist-info", "__pycache__", "a"])
