@@ -50,9 +50,11 @@ import functools
 import hashlib
 import html
 import importlib.metadata
+import importlib.util
 import inspect
 import io
 import ipaddress
+import itertools
 import json
 import mmap
 import os
@@ -65,6 +67,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -77,6 +80,7 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -1212,15 +1216,19 @@ class Store:
 
     def download(self, key: str, target: Path) -> str | None:
         """Copy an object to a file, in pieces, and return its SHA-256 in hex; None if there is no such object."""
+        with target.open("wb") as file:
+            return self.copy(key, file)
+
+    def copy(self, key: str, file: IO[bytes]) -> str | None:
+        """Copy an object to an open file; else as ``download``."""
         with aws_says(f"read {self.uri(key)}"):
             found = self._ask(self.s3.get_object, key)
             if found is None:
                 return None
             digest = hashlib.sha256()
-            with target.open("wb") as file:
-                for chunk in found["Body"].iter_chunks(1 << 20):
-                    digest.update(chunk)
-                    file.write(chunk)
+            for chunk in found["Body"].iter_chunks(1 << 20):
+                digest.update(chunk)
+                file.write(chunk)
         return digest.hexdigest()
 
     def holds(self, key: str, sha256: str) -> bool:
@@ -1522,6 +1530,8 @@ class Archive:
     zip_bytes: int
     unzipped_bytes: int
     files: int
+    reused: int = 0
+    """How many of its files were compressed before."""
 
     @property
     def hex_digest(self) -> str:
@@ -1596,36 +1606,132 @@ def inside(boundary: Path, link: Path, name: str) -> Path:
     return real
 
 
-def write_zip(tree: Path, target: Path) -> Archive:
+ZIP_MADE = f"made by yo-dawg, format 1, zlib {zlib.ZLIB_RUNTIME_VERSION}".encode()
+"""The comment in our zips: of one that was made alike, compressed members can be taken as they are."""
+
+MAX_PENDING = 100
+"""How many files may wait, compressed, for the slower one before them."""
+
+
+class Former:
+    """A package that was made before: what has not changed since need not be compressed again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Read the directory of a zip; raise BadZipFile."""
+        self._file = file  # which must not be closed
+        with zipfile.ZipFile(file) as archive:
+            alike = archive.comment == ZIP_MADE
+            self._members = {info.filename: info for info in archive.infolist() if alike}
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of its members."""
+        return self._members
+
+    def read(self, name: str) -> bytes:
+        """Return a member's content."""
+        return zlib.decompress(self._raw(self._members[name]), -15)
+
+    def _raw(self, info: zipfile.ZipInfo) -> bytes:
+        # By offset, since several threads read.
+        descriptor = self._file.fileno()
+        name_size, extra_size = struct.unpack("<26x2H", os.pread(descriptor, 30, info.header_offset))
+        return os.pread(descriptor, info.compress_size, info.header_offset + 30 + name_size + extra_size)
+
+    def compressed(self, info: zipfile.ZipInfo, path: Path) -> bytes | None:
+        """Return the compressed content of a member that holds what this file holds; None if there is none."""
+        ours = self._members.get(info.filename)
+        if ours is None or ours.file_size != info.file_size:
+            return None
+        content = self._raw(ours)
+        # Byte by byte, not by its CRC: two files of the same size may have the same one.
+        inflater, rest = zlib.decompressobj(-15), content
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                if inflater.decompress(rest, len(piece)) != piece:
+                    return None
+                rest = inflater.unconsumed_tail
+        info.CRC = ours.CRC
+        return content
+
+
+def compressed(info: zipfile.ZipInfo, path: Path, former: Former | None) -> tuple[bytes, bool]:
+    """Return a file's content as a zip holds it, and whether it was compressed before; note its checksum."""
+    make_readable(path, path.stat().st_mode)
+    if former is not None and (content := former.compressed(info, path)) is not None:
+        return content, True
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    pieces: list[bytes] = []
+    info.file_size = 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            info.CRC = zlib.crc32(piece, info.CRC)
+            info.file_size += len(piece)
+            pieces.append(packer.compress(piece))
+    pieces.append(packer.flush())
+    return b"".join(pieces), False
+
+
+def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive:
     """Zip a tree reproducibly: sorted names, one date, our own modes; the same tree gives the same bytes.
 
-    Lambda runs code as a user other than the files' owner, so everything must be readable by all:
-    0644, or 0755 where the owner may execute.  Raises PackageError for names that a zip cannot hold.
+    On all processors: zlib lets go of Python's lock.  Lambda runs code as a user other than the
+    files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
+    Raises PackageError for names that a zip cannot hold.
     """
-    unzipped = files = 0
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
-    with zipfile.ZipFile(target, "x", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in tree_files(tree):
-            info = zipfile.ZipInfo(zip_name(name), ZIP_EPOCH)
-            info.create_system = 3  # Unix: the modes count
-            info.compress_type = zipfile.ZIP_DEFLATED
-            status = path.stat()
-            info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
-            info.file_size = status.st_size
-            make_readable(path, status.st_mode)
-            with path.open("rb") as source, archive.open(info, "w") as member:
-                shutil.copyfileobj(source, member, 1 << 18)
-            unzipped += info.file_size
-            files += 1
+    infos: list[zipfile.ZipInfo] = []
+    reused = 0
+    pool = ThreadPoolExecutor(os.cpu_count())
+    pending: deque[tuple[zipfile.ZipInfo, Future[tuple[bytes, bool]]]] = deque()
+    try:
+        with target.open("xb", buffering=1 << 20) as file, zipfile.ZipFile(file, "w") as archive:
+            archive.comment = ZIP_MADE
+            files = tree_files(tree)
+            while True:
+                for name, path in itertools.islice(files, MAX_PENDING - len(pending)):
+                    info = zip_info(name, path.stat())
+                    infos.append(info)
+                    pending.append((info, pool.submit(compressed, info, path, former)))
+                if not pending:
+                    break
+                info, future = pending.popleft()
+                content, again = future.result()
+                add_member(archive, info, content)
+                reused += again
+    finally:
+        pool.shutdown(cancel_futures=True)
     with target.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").digest()
     return Archive(
         path=target,
         sha256=base64.b64encode(digest).decode(),
         zip_bytes=target.stat().st_size,
-        unzipped_bytes=unzipped,
-        files=files,
+        unzipped_bytes=sum(info.file_size for info in infos),
+        files=len(infos),
+        reused=reused,
     )
+
+
+def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
+    """Return what a zip says of a file."""
+    info = zipfile.ZipInfo(zip_name(name), ZIP_EPOCH)
+    info.create_system = 3  # Unix: the modes count
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
+    info.file_size, info.CRC = status.st_size, 0
+    return info
+
+
+def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes) -> None:
+    """Write a member that is compressed already, which zipfile itself has no call for."""
+    file: Any = archive.fp
+    info.compress_size, info.header_offset = len(content), file.tell()
+    file.write(info.FileHeader(zip64=False))
+    file.write(content)
+    archive.filelist.append(info)
+    archive.NameToInfo[info.filename] = info
+    archive.start_dir = file.tell()
 
 
 def zip_name(name: str) -> str:
@@ -4189,7 +4295,30 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 # --- Stage: compile --------------------------------------------------------------------------------
 
 
-def write_bytecode(loaded: Set[str], installed: Installed, job: Job) -> list[str]:
+def lay_former_bytecode(former: Former | None, installed: Installed, job: Job) -> set[str]:
+    """Lay the bytecode of dependencies from the former package beside those that are the same; return its names.
+
+    The proof is quicker by it; what of it the package does not need is taken away again.
+    """
+    laid: set[str] = set()
+    if former is None or job.settings.bytecode == "none":
+        return laid
+    files = dict(tree_files(job.space.staging))
+    for name in former.names:
+        source = re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
+        if name in files or source not in files or source not in installed.owners:
+            continue
+        content, text = former.read(name), files[source].read_bytes()
+        target = Path(importlib.util.cache_from_source(str(files[source])))
+        made_here = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(text)
+        if target.name == PurePosixPath(name).name and content.startswith(made_here) and not target.parent.is_symlink():
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(content)
+            laid.add(name)
+    return laid
+
+
+def write_bytecode(loaded: Set[str], laid: Set[str], installed: Installed, job: Job) -> list[str]:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
@@ -4200,8 +4329,13 @@ def write_bytecode(loaded: Set[str], installed: Installed, job: Job) -> list[str
     if setting == "none":
         return []
     every = setting == "all" or job.settings.proof == "off"
-    before = dict(tree_files(space.staging))
-    names = [name for name in before if name.endswith(".py") and (every or name in loaded)]
+    there = dict(tree_files(space.staging))
+    names = [name for name in there if name.endswith(".py") and (every or name in loaded)]
+    wanted = {importlib.util.cache_from_source(name) for name in names}
+    for name in laid - wanted:
+        if name in there:
+            there[name].unlink()
+    before = there.keys() - laid
     program = f"{inspect.getsource(compile_modules)}\ncompile_modules()"
     own = [name for name in names if name not in installed.owners]
     question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
@@ -4214,7 +4348,7 @@ def write_bytecode(loaded: Set[str], installed: Installed, job: Job) -> list[str
     total = sum(path.stat().st_size for path in after.values())
     if total <= MAX_UNZIPPED_BYTES:
         return []
-    for name in after.keys() - before.keys():
+    for name in after.keys() - before:
         after[name].unlink()
     return [f"with bytecode the package would unzip to {total:,} bytes, more than Lambda takes: it goes without"]
 
@@ -4953,28 +5087,47 @@ class Made:
     warnings: tuple[str, ...]
 
 
+def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
+    """Fetch what the function runs now into a file; None if it is none of our packages, or cannot be had."""
+    package = Package.of(target.name, target.code_sha256)
+    with contextlib.suppress(YoDawgError, OSError, zipfile.BadZipFile):
+        if job.store.copy(package.key, file) == package.hex_digest:
+            return Former(file)
+    return None
+
+
 def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Target], job: Job) -> Made:
-    """Install, prune, stage, prove and zip."""
+    """Install, prune, stage, prove and zip; meanwhile fetch the package that was made before."""
     space, log, shell = job.space, job.log, job.shell
-    with log.step("install", "[3/8] install requirements"):
-        toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
-        installed = install_requirements(checkout, toolchain, job.builder, shell)
-    with log.step("prune", "[4/8] prune dependencies"):
-        pruned = prune(space)
-        log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
-    with log.step("stage", "[5/8] stage the project"):
-        stage(checkout, space.staging, shell, log)
-        pruned = keep_imported(space, installed, pruned)
-        warnings = [*checkout.warnings, *(each for target in targets for each in check_handler(space.staging, target))]
-    with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-        proofs, pruned = prove_all(pruned, targets, job)
-        warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
-    with log.step("zip", "[7/8] compile and zip"):
-        warnings += write_bytecode({name for _, proof in proofs for name in proof.loaded}, installed, job)
-        sizes = package_sizes(space.staging, installed.owners)
-        check_size(sizes)
-        archive = write_zip(space.staging, space.archive)
-        log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
+    # A file without a name: no build can change it.
+    with tempfile.TemporaryFile(dir=space.root) as file, ThreadPoolExecutor(1) as aside:
+        fetching = aside.submit(former_package, targets[0], file, job)
+        with log.step("install", "[3/8] install requirements"):
+            toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
+            installed = install_requirements(checkout, toolchain, job.builder, shell)
+        with log.step("prune", "[4/8] prune dependencies"):
+            pruned = prune(space)
+            log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+        with log.step("stage", "[5/8] stage the project"):
+            stage(checkout, space.staging, shell, log)
+            pruned = keep_imported(space, installed, pruned)
+            compiled = lay_former_bytecode(fetching.result(), installed, job)
+            warnings = [
+                *checkout.warnings,
+                *(each for target in targets for each in check_handler(space.staging, target)),
+            ]
+        with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
+            proofs, pruned = prove_all(pruned, targets, job)
+            warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
+        with log.step("zip", "[7/8] compile and zip"):
+            loaded = {name for _, proof in proofs for name in proof.loaded}
+            warnings += write_bytecode(loaded, compiled, installed, job)
+            sizes = package_sizes(space.staging, installed.owners)
+            check_size(sizes)
+            archive = write_zip(space.staging, space.archive, fetching.result())
+            as_before = f" ({archive.reused} as they were in the former package)" if archive.reused else ""
+            sizes_told = f"{size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}"
+            log.quote(f"{archive.files} files{as_before}, {sizes_told}")
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings))
 
 

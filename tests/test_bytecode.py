@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import marshal
 import subprocess
@@ -15,6 +16,7 @@ import lambda_function as yo
 from lambda_function import (
     Aws,
     Builder,
+    Former,
     Installed,
     Job,
     Log,
@@ -24,6 +26,7 @@ from lambda_function import (
     Store,
     Workspace,
     child_environ,
+    lay_former_bytecode,
     package_sizes,
     put_python_on_path,
     workspace,
@@ -46,22 +49,57 @@ LOADED = frozenset({"app.py", "pkg/__init__.py", "../../etc/passwd", "gone.py"})
 INSTALLED = Installed((), {"pkg/__init__.py": "pkg", "pkg/idle.py": "pkg"})
 
 
-def compiled(tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, str] | None = None) -> Path:
-    """Compile a package in a workspace below tmp; return its zip."""
+def compiled(
+    tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, str] | None = None, former: Path | None = None
+) -> Path:
+    """Compile a package in a workspace below tmp, after a former one; return its zip."""
     tmp.mkdir()
     settings = Settings("b", ("*",), "https://g", "", "", tmp, tmp_is_ours=False, proof=proof, bytecode=setting)
     log = Log(())
-    with workspace(tmp, tmp_is_ours=False) as space:
+    with workspace(tmp, tmp_is_ours=False) as space, contextlib.ExitStack() as stack:
         put_python_on_path(space)
         for name, text in {**FILES, **(files or {})}.items():
             (space.staging / name).parent.mkdir(exist_ok=True)
             (space.staging / name).write_text(text, encoding="latin-1")
         shell = Shell(child_environ(space, settings), log)
         store = Store(None, "b", "yo-dawg", "123456789012")
-        write_bytecode(LOADED, INSTALLED, Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store))
+        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+        made_before = Former(stack.enter_context(former.open("rb"))) if former else None
+        laid = lay_former_bytecode(made_before, INSTALLED, job)
+        assert laid == (bytecode(former) & DEPENDENCIES if former and setting != "none" else set())
+        write_bytecode(LOADED, laid, INSTALLED, job)
         sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
-        return write_zip(space.staging, space.archive).path.rename(tmp / "package.zip")
+        return write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
+
+
+DEPENDENCIES = {f"pkg/__pycache__/__init__.{TAG}.pyc", f"pkg/__pycache__/idle.{TAG}.pyc"}
+
+
+@pytest.mark.parametrize("setting", ["used", "all", "none"])
+@pytest.mark.parametrize("before", ["used", "all", "none"])
+def test_the_package_is_the_same_whatever_the_former_one_was(tmp_path: Path, setting: str, before: str) -> None:
+    former = compiled(tmp_path / "former", before)
+    cold = compiled(tmp_path / "cold", setting)
+    warm = compiled(tmp_path / "warm", setting, former=former)
+    assert warm.read_bytes() == cold.read_bytes()
+
+
+def test_bytecode_of_a_source_that_has_changed_is_not_taken_over(tmp_path: Path) -> None:
+    changed = {"pkg/__init__.py": "x = 3\n", "pkg/idle.py": FILES["pkg/idle.py"]}
+    former = compiled(tmp_path / "former", "all")
+    with zipfile.ZipFile(former) as archive:
+        old = archive.read(f"pkg/__pycache__/__init__.{TAG}.pyc")
+    space = Workspace(tmp_path / "warm")
+    for name, text in changed.items():
+        (space.staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (space.staging / name).write_text(text)
+    settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False)
+    store = Store(None, "b", "yo-dawg", "123456789012")
+    job = Job(settings, BUILDER, space, Log(()), Shell({}, Log(())), Aws(None, None, None, None), store)
+    with former.open("rb") as file:
+        assert lay_former_bytecode(Former(file), INSTALLED, job) == {f"pkg/__pycache__/idle.{TAG}.pyc"}
+    assert old not in [path.read_bytes() for path in space.staging.rglob("*.pyc")]
 
 
 def bytecode(package: Path) -> set[str]:
@@ -136,11 +174,11 @@ def test_a_package_that_bytecode_would_make_too_large_goes_without(
     (space.staging / "mine.pyc").write_text("mine")
     limit = len(FILES["app.py"]) + len("mine")
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
-    (warning,) = write_bytecode(LOADED, INSTALLED, job)
+    (warning,) = write_bytecode(LOADED, set(), INSTALLED, job)
     assert "it goes without" in warning
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
-    assert write_bytecode(LOADED, INSTALLED, job) == []
+    assert write_bytecode(LOADED, set(), INSTALLED, job) == []
     assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
 
 

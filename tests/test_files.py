@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import PackageError, remove_tree, requirement_group, tree_files, unzip, write_zip
+from lambda_function import Former, PackageError, remove_tree, requirement_group, tree_files, unzip, write_zip
 
 
 @pytest.fixture
@@ -169,6 +169,37 @@ def test_what_goes_in_comes_out(files: dict[str, tuple[str, bytes]]) -> None:
         assert got == {f"{directory}/{name}": content for directory, (name, content) in files.items()}
         assert archive.unzipped_bytes == sum(len(content) for _, content in files.values())
         assert archive.zip_bytes == archive.path.stat().st_size
+
+
+CONTENTS = st.sampled_from([b"", b"a", b"b", b"a" * 5000, b"a" * 4999 + b"b", bytes(300_000)])
+TREES = st.dictionaries(st.sampled_from(["a.py", "b.py", "sub/c.so", "ü.txt"]), CONTENTS)
+
+
+@given(before=TREES, after=TREES)
+def test_the_bytes_are_the_same_whatever_was_compressed_before(
+    before: dict[str, bytes], after: dict[str, bytes]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        zips = []
+        for number, files in enumerate([before, after]):
+            root = Path(folder, str(number))
+            root.mkdir()
+            for name, content in files.items():
+                (root / name).parent.mkdir(exist_ok=True)
+                (root / name).write_bytes(content)
+            zips.append(write_zip(root, Path(folder, f"{number}.zip")))
+        with zips[0].path.open("rb") as file:
+            again = write_zip(root, Path(folder, "again.zip"), Former(file))
+        assert again.path.read_bytes() == zips[1].path.read_bytes()
+        assert again.reused == len(before.items() & after.items())
+
+
+def test_members_of_a_zip_that_another_made_are_not_taken_over(tree: Path, tmp_path: Path) -> None:
+    (tree / "a.py").write_text("a = 1\n" * 100)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as other:
+        other.write(tree / "a.py", "a.py")
+    with (tmp_path / "other.zip").open("rb") as file:
+        assert write_zip(tree, tmp_path / "zip", Former(file)).reused == 0
 
 
 def test_requirement_groups_are_told_apart() -> None:

@@ -682,6 +682,26 @@ def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
     return answer["status"], {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
 
 
+def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard) -> None:
+    files = {
+        "app.py": HANDLER,
+        "requirements.txt": "./lib\n",
+        **{f"lib/{name}": text for name, text in LIBRARY.items()},
+    }
+    yard.add_project(files)
+    yard.build()
+    yard.add_project({**files, "app.py": f"# changed\n{HANDLER}"})
+    warm = yard.build()
+    log = yard.read(warm["log"].removeprefix("s3://bucket/")).decode()
+    assert "as they were in the former package" in log
+    for key in yard.keys("packages/"):
+        yard.aws.s3.delete_object(Bucket="bucket", Key=key)
+    cold = yard.build(force=True)
+    assert cold["code_sha256"] == warm["code_sha256"]
+    log = yard.read(cold["log"].removeprefix("s3://bucket/")).decode()
+    assert "former package" not in log
+
+
 def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(yard: Yard) -> None:
     before = (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
     status, findings = doctor(yard)
