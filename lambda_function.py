@@ -202,6 +202,9 @@ INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_ca
 """The installer's own bookkeeping in *.dist-info: it names paths of this machine.  The rest of a
 dist-info is read at run time (versions, entry points) and is kept."""
 
+RUNTIME_PROVIDES = ("boto3", "botocore", "s3transfer", "jmespath")
+"""What Lambda's Python runtimes bring along.  All of it is left to them or none: the parts fit each other."""
+
 # What of a project's tree is no use in Lambda, where no make_dist.sh says it better (contract §6).
 
 PROJECT_ROOT_JUNK = (
@@ -3542,6 +3545,8 @@ class Installed:
     """For each file, relative to staging, the distribution that it belongs to."""
     records: Mapping[str, str] = field(default_factory=dict)
     """For each of the names the SHA-256, in hex, of its RECORD, which holds the digests of its files."""
+    provided: frozenset[str] = frozenset()
+    """The distributions that the runtime has too, in versions that fit."""
 
 
 INSTALL_ADVICE = (
@@ -3618,7 +3623,31 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
             f"{install_advice(error.lines, builder)}{error.quoted_tail}"
         ) from None
     check_workspace(space, DependencyError)
-    return look_at_installed(space.staging, checkout.required.origins)
+    installed = look_at_installed(space.staging, checkout.required.origins)
+    provided = provided_by_runtime(installed)
+    if not provided:
+        return installed
+    pins = {**dict(name.split("==") for name in installed.names if "==" in name), **provided}
+    (space.root / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
+    check = [
+        toolchain.uv, "pip", "compile", "--python", sys.executable, *options, "--constraint",
+        space.root / "constraints.txt", "--quiet", "--no-header", "--output-file", space.root / "resolved.txt",
+        requirements,
+    ]  # fmt: skip
+    try:
+        shell.run(prepared(replace(command, argv=check), checkout.required, toolchain))
+    except CommandFailed:
+        return installed
+    shipped = tuple(name for name in installed.names if name.partition("==")[0].lower() not in provided)
+    return replace(installed, names=shipped, provided=frozenset(provided))
+
+
+def provided_by_runtime(installed: Installed) -> dict[str, str]:
+    """Return what the runtime has too of what was installed, with its own versions."""
+    names = {name.partition("==")[0].lower() for name in installed.names} & set(RUNTIME_PROVIDES)
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return {name: importlib.metadata.version(name) for name in sorted(names)}
+    return {}
 
 
 def prepared(command: Command, required: Required, toolchain: Toolchain) -> Command:
@@ -3857,8 +3886,85 @@ class Pruned:
         return dict(counted.most_common())
 
 
-def prune(space: Workspace) -> Pruned:
-    """Move what dependencies bring that Lambda does not need out of staging, where nothing else is yet."""
+@dataclass(frozen=True)
+class Rules:
+    """What a project itself says of its package, in [tool.yo-dawg] of its pyproject.toml."""
+
+    keep: frozenset[str] = frozenset()
+    """Files, relative to the package's root, that stay whatever we think of them."""
+    drop: frozenset[str] = frozenset()
+    """Files that go."""
+    warnings: tuple[str, ...] = ()
+
+
+def read_patterns(project: Path) -> dict[str, list[str]]:
+    """Read the patterns in a project's pyproject.toml; raise PackageError for what makes no sense."""
+    try:
+        document = tomllib.loads((project / "pyproject.toml").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}  # there is none, or it does not matter; if it does, uv has said so
+    tools = document.get("tool")
+    table = tools.get("yo-dawg", {}) if isinstance(tools, dict) else {}
+    where = "[tool.yo-dawg] in pyproject.toml"
+    if not isinstance(table, dict):
+        raise PackageError(f"{where} is no table.")
+    for name, value in table.items():
+        if name not in ("keep", "drop"):
+            raise PackageError(f"{where} has no {name!r}{nearest(name, dict.fromkeys(['keep', 'drop']))}.")
+        if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
+            raise PackageError(f'{name} in {where} must be a list of patterns, such as ["pkg/data/", "!*.json"].')
+    return table
+
+
+def read_rules(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Rules:
+    """Find the files, installed or the project's, that its patterns match."""
+    patterns = read_patterns(checkout.project)
+    if not any(patterns.values()):
+        return Rules()
+    space = Workspace(toolchain.root.parent)
+    top = "" if checkout.project == checkout.root else f"{checkout.project.relative_to(checkout.root).as_posix()}/"
+    names = [name for name, _ in tree_files(space.staging)]
+    names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
+    answer = space.root / "matched.json"
+    question = json.dumps({"patterns": patterns, "names": names, "answer": str(answer)})
+    worker = Command(
+        [sys.executable, "-s", HERE / Path(__file__).name, "match-worker"],
+        cwd=space.root,
+        environ={"PYTHONPATH": str(toolchain.packages)},
+        stdin=question.encode(),
+    )
+    try:
+        shell.run(worker)
+        said = json.loads(answer.read_bytes())
+    except (CommandFailed, OSError, ValueError) as error:
+        tail = error.quoted_tail if isinstance(error, CommandFailed) else ""
+        raise PackageError(f"The patterns in [tool.yo-dawg] in pyproject.toml cannot be used.{tail}") from None
+    idle = [f"the pattern {printable(each)!r} in [tool.yo-dawg] matches nothing" for each in said["idle"]]
+    return Rules(frozenset(said.get("keep", ())), frozenset(said.get("drop", ())), tuple(idle))
+
+
+def match_worker() -> None:
+    """Match names with patterns in gitignore's syntax, which Dulwich knows.  Runs as a program of its own."""
+    from dulwich.ignore import IgnoreFilter
+
+    job = json.load(sys.stdin)
+
+    def matched(patterns: Sequence[str]) -> list[str]:
+        rules = IgnoreFilter([os.fsencode(each) for each in patterns])
+        return [name for name in job["names"] if rules.is_ignored(name) is True]
+
+    answer: dict[str, list[str]] = {what: matched(patterns) for what, patterns in job["patterns"].items()}
+    every = [each for patterns in job["patterns"].values() for each in patterns]
+    answer["idle"] = [each for each in every if not matched([each.removeprefix("!")])]
+    with open(job["answer"], "x") as file:
+        json.dump(answer, file)
+
+
+def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
+    """Move what dependencies bring that Lambda does not need out of staging, where nothing else is yet.
+
+    The project's own rules come first.
+    """
     files = dict(tree_files(space.staging))
     suites = {suite for name in files if (suite := test_suite(name))}
     stubbed: set[str] = set()
@@ -3873,9 +3979,22 @@ def prune(space: Workspace) -> Pruned:
     going = {name: suite for name in files if (suite := test_suite(name)) in suites - kept.keys()}
     code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
     code_folders = {folder for path in code for folder in path.parents}
+    provided = {name for name in files if installed.owners.get(name, "").lower() in installed.provided}
+    if provided & rules.keep:
+        provided = set()
     taken: dict[str, Taken] = {}
     for name, path in files.items():
-        found = ("tests", going[name]) if name in going else disposal(path, name, code_folders, stubbed)
+        found: tuple[str, str] | None
+        if name in rules.keep:
+            continue
+        if name in rules.drop:
+            found = "dropped by the project", name
+        elif name in provided:
+            found = "provided by the runtime", RUNTIME_PROVIDES[0]
+        elif name in going:
+            found = "tests", going[name]
+        else:
+            found = disposal(path, name, code_folders, stubbed)
         if found:
             taken[name] = Taken(*found, path.stat().st_size)
     move(taken, space.staging, space.pruned)
@@ -4012,13 +4131,13 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
 # --- Stage: stage the project ---------------------------------------------------------------------
 
 
-def stage(checkout: Checkout, staging: Path, shell: Shell, log: Log) -> None:
+def stage(checkout: Checkout, rules: Rules, shell: Shell, log: Log) -> None:
     """Lay the project over its dependencies: with its make_dist.sh, or else all but what is no use."""
-    script = checkout.project / "make_dist.sh"
+    script, staging = checkout.project / "make_dist.sh", Workspace(checkout.root.parent).staging
     if script.is_file():
         run_make_dist(checkout, staging, shell)
     else:
-        copied, left_out = copy_project(checkout, staging)
+        copied, left_out = copy_project(checkout, staging, rules)
         log.quote(f"no make_dist.sh: copied {copied} files, left out {', '.join(left_out) or 'none'}")
 
 
@@ -4041,7 +4160,7 @@ def run_make_dist(checkout: Checkout, staging: Path, shell: Shell) -> None:
     check_workspace(Workspace(staging.parent), BuildScriptError)
 
 
-def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
+def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, list[str]]:
     """Copy a project's files into staging; return how many, and the names at its root that were left out.
 
     Raises PackageError for links out of the repository: the build of a requirement may have made some.
@@ -4050,7 +4169,16 @@ def copy_project(checkout: Checkout, staging: Path) -> tuple[int, list[str]]:
     top, root = checkout.project.resolve(), checkout.root.resolve()
     if not top.is_relative_to(root):
         raise PackageError("The build of a requirement has replaced the project's folder by a link out of it.")
-    for name, path in tree_files(top, root, lambda path: is_project_junk(path, top=path.parent == top)):
+    kept = {top / each for name in rules.keep for each in [PurePosixPath(name), *PurePosixPath(name).parents]}
+
+    def is_junk(path: Path) -> bool:
+        return path not in kept and is_project_junk(path, top=path.parent == top)
+
+    for name, path in tree_files(top, root, is_junk):
+        above = [top / each for each in PurePosixPath(name).parents][:-1]
+        beside_kept = any(each in kept and is_project_junk(each, top=each.parent == top) for each in above)
+        if name in rules.drop or (beside_kept and name not in rules.keep):
+            continue
         if path.relative_to(root).as_posix() not in checkout.files:
             continue  # the build of a requirement left it (setuptools' build/, say): it is not the project's
         target = staging / name
@@ -5103,17 +5231,22 @@ def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Tar
     with tempfile.TemporaryFile(dir=space.root) as file, ThreadPoolExecutor(1) as aside:
         fetching = aside.submit(former_package, targets[0], file, job)
         with log.step("install", "[3/8] install requirements"):
+            read_patterns(checkout.project)  # what makes no sense is refused before the work
             toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
             installed = install_requirements(checkout, toolchain, job.builder, shell)
         with log.step("prune", "[4/8] prune dependencies"):
-            pruned = prune(space)
+            rules = read_rules(checkout, toolchain, shell)
+            pruned = prune(space, installed, rules)
             log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+            if installed.provided:
+                log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
         with log.step("stage", "[5/8] stage the project"):
-            stage(checkout, space.staging, shell, log)
+            stage(checkout, rules, shell, log)
             pruned = keep_imported(space, installed, pruned)
             compiled = lay_former_bytecode(fetching.result(), installed, job)
             warnings = [
                 *checkout.warnings,
+                *rules.warnings,
                 *(each for target in targets for each in check_handler(space.staging, target)),
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
@@ -5653,5 +5786,7 @@ def open_job(settings: Settings, builder: Builder, space: Workspace, log: Log) -
 if __name__ == "__main__" and sys.argv[1:2] == ["git-worker"]:
     limit_worker(float(sys.argv[2]))
     git_worker()
+if __name__ == "__main__" and sys.argv[1:] == ["match-worker"]:
+    match_worker()
 if __name__ == "__main__" and sys.argv[1:] == ["install-worker"]:
     install_worker()

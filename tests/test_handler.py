@@ -436,7 +436,7 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
 
 
 def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(space: Workspace) -> None:
+    def refused(space: Workspace, *_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(space.staging / "a.py"))  # as after chattr +i
 
     monkeypatch.setattr(yo, "prune", refused)

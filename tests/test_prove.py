@@ -12,11 +12,13 @@ import pytest
 from lambda_function import (
     Aws,
     Builder,
+    Installed,
     Job,
     Log,
     PackageError,
     Proof,
     Pruned,
+    Rules,
     Settings,
     Shell,
     Store,
@@ -51,7 +53,7 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
     def run(project: dict[str, str], installed: dict[str, str] | None = None, **options: str) -> tuple[Proof, Pruned]:
         space.checkout.mkdir()
         lay_out(space.staging, {"pkg/__init__.py": "", **(installed or {})})
-        pruned = prune(space)
+        pruned = prune(space, Installed((), {}), Rules())
         lay_out(space.staging, project)
         setting = options.pop("proof", "warn")
         settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import Installed, Pruned, Taken, Workspace, keep_imported, prune, restore
+from lambda_function import Installed, Pruned, Rules, Taken, Workspace, keep_imported, prune, restore
 from tests.embedded import lay_out
 
+NOTHING = Installed((), {})
 SCRIPT = "#!/tmp/yo-dawg/virtualenv/bin/python3\nprint('x')\n"
 
 
@@ -21,7 +22,7 @@ def pruned(root: Path, files: dict[str, str]) -> Pruned:
     space.pruned.mkdir(exist_ok=True)
     space.staging.mkdir(exist_ok=True)
     lay_out(space.staging, files)
-    return prune(space)
+    return prune(space, NOTHING, Rules())
 
 
 def names(folder: Path) -> set[str]:
@@ -178,6 +179,6 @@ def test_pruning_is_done_once_and_can_be_undone(installed: set[str]) -> None:
         assert (left | taken, left & taken) == (installed, set())
         assert (result.files, set(result.taken)) == (len(taken), taken)
         assert [path for path in space.staging.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
-        assert prune(space).files == 0
+        assert prune(space, NOTHING, Rules()).files == 0
         undone = restore(space, result, dict.fromkeys((each.group for each in result.taken.values()), "why not"))
         assert (names(space.staging), names(space.pruned), undone.files) == (installed, set(), 0)

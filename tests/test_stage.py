@@ -14,6 +14,7 @@ from lambda_function import (
     ConfigError,
     Log,
     PackageError,
+    Rules,
     Settings,
     Shell,
     Workspace,
@@ -45,7 +46,7 @@ def run(space: Workspace, files: dict[str, str], subdirectory: str = ".") -> Log
     put_python_on_path(space)
     log = Log(())
     checkout = Checkout(space.checkout, space.checkout / subdirectory, COMMIT, "main", frozenset(files))
-    stage(checkout, space.staging, Shell(child_environ(space, settings()), log), log)
+    stage(checkout, Rules(), Shell(child_environ(space, settings()), log), log)
     return log
 
 
@@ -155,7 +156,7 @@ def test_links_inside_of_the_repository_are_followed_also_out_of_the_subdirector
     (space.checkout / "app/common").symlink_to("../common")
     log = Log(())
     checkout = Checkout(space.checkout, space.checkout / "app", COMMIT, "main", frozenset({"common/util.py"}))
-    stage(checkout, space.staging, Shell({}, log), log)
+    stage(checkout, Rules(), Shell({}, log), log)
     assert (space.staging / "common/util.py").read_text() == "shared"
     assert not (space.staging / "common").is_symlink()
 
@@ -167,7 +168,7 @@ def test_a_link_that_a_requirements_build_made_to_outside_is_refused(space: Work
     with pytest.raises(PackageError, match=r"'loot\.py' points at '/etc/passwd'"):
         stage(
             Checkout(space.checkout, space.checkout, COMMIT, "main", frozenset({"loot.py"})),
-            space.staging,
+            Rules(),
             Shell({}, log),
             log,
         )
@@ -182,7 +183,7 @@ def test_what_the_build_of_a_requirement_left_in_the_project_is_not_the_projects
     log = Log(())
     stage(
         Checkout(space.checkout, space.checkout, COMMIT, "main", frozenset({"app.py"})),
-        space.staging,
+        Rules(),
         Shell({}, log),
         log,
     )
