@@ -54,7 +54,6 @@ import importlib.util
 import inspect
 import io
 import ipaddress
-import itertools
 import json
 import mmap
 import os
@@ -1613,7 +1612,10 @@ ZIP_MADE = f"made by yo-dawg, format 1, zlib {zlib.ZLIB_RUNTIME_VERSION}".encode
 """The comment in our zips: of one that was made alike, compressed members can be taken as they are."""
 
 MAX_PENDING = 100
-"""How many files may wait, compressed, for the slower one before them."""
+"""How many files may wait, compressed, for a slower one before them."""
+
+BLOCK = 1 << 20
+"""A file of more than four such blocks is compressed block by block, on all processors, and never held as a whole."""
 
 
 class Former:
@@ -1633,46 +1635,35 @@ class Former:
 
     def read(self, name: str) -> bytes:
         """Return a member's content."""
-        return zlib.decompress(self._raw(self._members[name]), -15)
+        return b"".join(self._inflated(self._members[name]))
 
-    def _raw(self, info: zipfile.ZipInfo) -> bytes:
-        # By offset, since several threads read.
-        descriptor = self._file.fileno()
-        name_size, extra_size = struct.unpack("<26x2H", os.pread(descriptor, 30, info.header_offset))
-        return os.pread(descriptor, info.compress_size, info.header_offset + 30 + name_size + extra_size)
+    def find(self, info: zipfile.ZipInfo, path: Path) -> zipfile.ZipInfo | None:
+        """Return the member that holds what this file holds, if there is one.
 
-    def compressed(self, info: zipfile.ZipInfo, path: Path) -> bytes | None:
-        """Return the compressed content of a member that holds what this file holds; None if there is none."""
+        Compared byte by byte, and not by the CRC: two files of the same size may have the same one.
+        """
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
             return None
-        content = self._raw(ours)
-        # Byte by byte, not by its CRC: two files of the same size may have the same one.
-        inflater, rest = zlib.decompressobj(-15), content
         with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                if inflater.decompress(rest, len(piece)) != piece:
-                    return None
+            return ours if all(file.read(len(piece)) == piece for piece in self._inflated(ours)) else None
+
+    def compressed(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yield a member's content as it is stored; by offset, since several threads read."""
+        descriptor = self._file.fileno()
+        name_size, extra_size = struct.unpack("<26x2H", os.pread(descriptor, 30, info.header_offset))
+        at = info.header_offset + 30 + name_size + extra_size
+        for start in range(0, info.compress_size, BLOCK):
+            yield os.pread(descriptor, min(BLOCK, info.compress_size - start), at + start)
+
+    def _inflated(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        inflater = zlib.decompressobj(-15)
+        for piece in self.compressed(info):
+            rest = piece
+            while rest:
+                yield inflater.decompress(rest, BLOCK)
                 rest = inflater.unconsumed_tail
-        info.CRC = ours.CRC
-        return content
-
-
-def compressed(info: zipfile.ZipInfo, path: Path, former: Former | None) -> tuple[bytes, bool]:
-    """Return a file's content as a zip holds it, and whether it was compressed before; note its checksum."""
-    make_readable(path, path.stat().st_mode)
-    if former is not None and (content := former.compressed(info, path)) is not None:
-        return content, True
-    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
-    pieces: list[bytes] = []
-    info.file_size = 0
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            info.CRC = zlib.crc32(piece, info.CRC)
-            info.file_size += len(piece)
-            pieces.append(packer.compress(piece))
-    pieces.append(packer.flush())
-    return b"".join(pieces), False
+        yield inflater.flush()
 
 
 def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive:
@@ -1684,24 +1675,37 @@ def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive
     """
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
     infos: list[zipfile.ZipInfo] = []
-    reused = 0
     pool = ThreadPoolExecutor(os.cpu_count())
     pending: deque[tuple[zipfile.ZipInfo, Future[tuple[bytes, bool]]]] = deque()
+    reused = 0
+
+    def write_pending(left: int) -> int:
+        count = 0
+        while len(pending) > left:
+            info, future = pending.popleft()
+            content, again = future.result()
+            add_member(archive, info, [content])
+            count += again
+        return count
+
     try:
-        with target.open("xb", buffering=1 << 20) as file, zipfile.ZipFile(file, "w") as archive:
+        with target.open("xb", buffering=BLOCK) as file, zipfile.ZipFile(file, "w") as archive:
             archive.comment = ZIP_MADE
-            files = tree_files(tree)
-            while True:
-                for name, path in itertools.islice(files, MAX_PENDING - len(pending)):
-                    info = zip_info(name, path.stat())
-                    infos.append(info)
+            for name, path in tree_files(tree):
+                info = zip_info(name, path.stat())
+                infos.append(info)
+                make_readable(path, path.stat().st_mode)
+                if info.file_size <= 4 * BLOCK:
                     pending.append((info, pool.submit(compressed, info, path, former)))
-                if not pending:
-                    break
-                info, future = pending.popleft()
-                content, again = future.result()
-                add_member(archive, info, content)
-                reused += again
+                    reused += write_pending(MAX_PENDING)
+                    continue
+                reused += write_pending(0)
+                ours = former.find(info, path) if former else None
+                if ours and former:
+                    info.CRC = ours.CRC
+                    reused += 1
+                add_member(archive, info, former.compressed(ours) if ours and former else deflated(info, path, pool))
+            reused += write_pending(0)
     finally:
         pool.shutdown(cancel_futures=True)
     with target.open("rb") as written:
@@ -1716,6 +1720,44 @@ def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive
     )
 
 
+def compressed(info: zipfile.ZipInfo, path: Path, former: Former | None) -> tuple[bytes, bool]:
+    """Return a small file's content as a zip holds it, and whether it was compressed before; note its checksum."""
+    ours = former.find(info, path) if former else None
+    if ours and former:
+        info.CRC = ours.CRC
+        return b"".join(former.compressed(ours)), True
+    content = path.read_bytes()
+    info.file_size, info.CRC = len(content), zlib.crc32(content)
+    return deflate(content, b"", last=True), False
+
+
+def deflated(info: zipfile.ZipInfo, path: Path, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+    """Yield a large file's content as a zip holds it, its blocks compressed side by side; note its checksum.
+
+    As pigz does it: each block may refer to the 32 kB before it, and ends at a whole byte.
+    """
+    futures: deque[Future[bytes]] = deque()
+    before = b""
+    info.file_size = info.CRC = 0
+    with path.open("rb") as file:
+        block = file.read(BLOCK)
+        while block:
+            after = file.read(BLOCK)
+            futures.append(pool.submit(deflate, block, before, last=not after))
+            info.file_size, info.CRC = info.file_size + len(block), zlib.crc32(block, info.CRC)
+            before, block = block[-(1 << 15) :], after
+            if len(futures) > 2 * (os.cpu_count() or 1):
+                yield futures.popleft().result()
+    yield from (future.result() for future in futures)
+
+
+def deflate(block: bytes, before: bytes, *, last: bool) -> bytes:
+    """Compress a block of a file, of which this was before it."""
+    level = 6, zlib.DEFLATED, -15
+    packer = zlib.compressobj(*level, zdict=before) if before else zlib.compressobj(*level)
+    return packer.compress(block) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+
 def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
     """Return what a zip says of a file."""
     info = zipfile.ZipInfo(zip_name(name), ZIP_EPOCH)
@@ -1726,15 +1768,21 @@ def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
     return info
 
 
-def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes) -> None:
+def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: Iterable[bytes]) -> None:
     """Write a member that is compressed already, which zipfile itself has no call for."""
     file: Any = archive.fp
-    info.compress_size, info.header_offset = len(content), file.tell()
+    info.header_offset = file.tell()
     file.write(info.FileHeader(zip64=False))
-    file.write(content)
+    begin = file.tell()
+    for piece in content:
+        file.write(piece)
+    archive.start_dir = file.tell()
+    info.compress_size = archive.start_dir - begin
+    file.seek(info.header_offset)  # now that its sizes are known
+    file.write(info.FileHeader(zip64=False))
+    file.seek(archive.start_dir)
     archive.filelist.append(info)
     archive.NameToInfo[info.filename] = info
-    archive.start_dir = file.tell()
 
 
 def zip_name(name: str) -> str:

@@ -194,6 +194,26 @@ def test_the_bytes_are_the_same_whatever_was_compressed_before(
         assert again.reused == len(before.items() & after.items())
 
 
+@pytest.mark.parametrize("size", [4 << 20, (4 << 20) + 1, (6 << 20) - 1, 6 << 20])
+def test_large_files_too_with_any_number_of_processors(
+    tree: Path, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (b"".join(b"%d " % number for number in range(1_000_000)))[:size]
+    (tree / "model.bin").write_bytes(content)
+    (tree / "a.py").write_text("a")
+    (tree / "z.py").write_text("z")
+    many = write_zip(tree, tmp_path / "many.zip")
+    with zipfile.ZipFile(many.path) as written:
+        assert written.testzip() is None
+        assert written.read("model.bin") == content
+    with many.path.open("rb") as file:
+        again = write_zip(tree, tmp_path / "again.zip", Former(file))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    one = write_zip(tree, tmp_path / "one.zip")
+    assert many.path.read_bytes() == one.path.read_bytes() == again.path.read_bytes()
+    assert (many.reused, again.reused) == (0, 3)
+
+
 def test_members_of_a_zip_that_another_made_are_not_taken_over(tree: Path, tmp_path: Path) -> None:
     (tree / "a.py").write_text("a = 1\n" * 100)
     with zipfile.ZipFile(tmp_path / "other.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as other:
