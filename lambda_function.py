@@ -818,6 +818,7 @@ class Workspace:
     objects = property(lambda self: self.root / "objects")
     checkout = property(lambda self: self.root / "checkout")
     sources = property(lambda self: self.root / "sources")
+    layers = property(lambda self: self.root / "layers")
     staging = property(lambda self: self.root / "staging")
     pruned = property(lambda self: self.root / "pruned")
     archive = property(lambda self: self.root / "package.zip")
@@ -4266,6 +4267,41 @@ class Proof:
     """Whether it would fail in Lambda just so: a module that is missing, or is no Python."""
     tail: str = ""
     """The last lines of what it printed, the traceback among them."""
+    with_layers: bool = True
+    """Whether all of the function's layers were there."""
+    layer_bytes: int = 0
+    """What they unzip to."""
+
+
+def fetch_layers(target: Target, job: Job) -> list[Path] | None:
+    """Fetch and unpack what is in /opt for a function, a folder for each of its layers; None if it cannot be had."""
+    folders = []
+    for arn in target.layers:
+        folder = job.space.layers / hashlib.sha256(arn.encode()).hexdigest()
+        try:
+            if not folder.is_dir():
+                archive = job.space.root / "layer.zip"
+                with aws_says(f"read the layer {arn}"):
+                    place = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]["Location"]
+                fetch_from_aws(place, archive)
+                # In a child, since it is another's.
+                folder.mkdir(parents=True)
+                job.shell.run(Command([sys.executable, "-m", "zipfile", "-e", archive, folder], job.space.root))
+                archive.unlink()
+        except (YoDawgError, CommandFailed, OSError, LookupError) as error:
+            remove_tree(folder)
+            job.log.say(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
+            return None
+        folders.append(folder)
+    return folders
+
+
+def fetch_from_aws(place: str, target: Path) -> None:
+    """Copy what an address that AWS gave us holds into a file; raise OSError."""
+    if urllib.parse.urlsplit(place).scheme not in ("https", "http"):
+        raise OSError("AWS gives no address for it")
+    with urllib.request.urlopen(place, timeout=60) as source, target.open("wb") as file:  # noqa: S310  # AWS's own
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
@@ -4280,8 +4316,9 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     for name, value in target.environment.items():
         if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
             job.log.hide(value)
+    layers = fetch_layers(target, job)
     while True:
-        proof = try_import(target, job)
+        proof = try_import(target, layers, job)
         groups = {each.group for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
         if not groups:
             break
@@ -4289,7 +4326,7 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     if proof.failure and pruned.taken:
         reason = f"{target.handler} cannot be imported without it"
         whole = restore(space, pruned, {each.group: reason for each in pruned.taken.values()})
-        again = try_import(target, job)
+        again = try_import(target, layers, job)
         if not again.failure:
             return again, whole
         move(pruned.taken, space.staging, space.pruned)
@@ -4302,6 +4339,7 @@ def prove_all(pruned: Pruned, targets: Sequence[Target], job: Job) -> tuple[list
     for target in targets:
         proof, pruned = prove(pruned, target, job)
         proofs.append((target, proof))
+    remove_tree(job.space.layers)
     return proofs, pruned
 
 
@@ -4311,13 +4349,18 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def try_import(target: Target, job: Job) -> Proof:
-    """Import the handler in a child that has the package, read-only, and the function's own variables."""
+def try_import(target: Target, layers: Sequence[Path] | None, job: Job) -> Proof:
+    """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
     space, staging = job.space, str(job.space.staging)
     answer = space.root / "proof.json"
     remove_tree(answer)
     module, _, function = target.handler.rpartition(".")
-    libraries = f"{job.settings.library_path}:{staging}:{staging}/lib".lstrip(":")
+    layered = [*reversed(layers or ())]  # a later one covers an earlier one
+    places = [staging, f"{staging}/lib", *(f"{each}/lib" for each in layered)]
+    libraries = ":".join(filter(None, [job.settings.library_path, *places]))
+    of_layers = [
+        str(each / path) for each in layered for path in (f"python/lib/{job.builder.runtime}/site-packages", "python")
+    ]
     environ = {
         **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
@@ -4336,7 +4379,7 @@ def try_import(target: Target, job: Job) -> Proof:
     question = {
         "module": module.replace("/", "."),
         "function": function,
-        "path": [staging, *filter(None, environ.get("PYTHONPATH", "").split(":"))],
+        "path": [staging, *of_layers, *filter(None, environ.get("PYTHONPATH", "").split(":"))],
         "environ": environ,
         "seconds": SECONDS_TO_IMPORT,
         "answer": str(answer),
@@ -4359,7 +4402,12 @@ def try_import(target: Target, job: Job) -> Proof:
     check_workspace(space, PackageError)
     change_modes(space, "u+rwX", job.shell)
     proof = read_proof(answer, CommandFailed(0, printed.splitlines()).tail, ending)
-    return replace(proof, failure=job.log.mask(proof.failure)) if proof.failure else proof
+    return replace(
+        proof,
+        failure=proof.failure and job.log.mask(proof.failure),
+        with_layers=layers is not None,
+        layer_bytes=sum(each.stat().st_size for folder in layered for each in entries_below(folder) if each.is_file()),
+    )
 
 
 def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
@@ -4447,13 +4495,13 @@ def import_handler() -> None:
 def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
     """Raise PackageError for an import that failed, or return a warning where it might work in Lambda.
 
-    It might where the function has layers, which the proof has not; and, unless the operator set
+    It might where the function has layers that could not be read; and, unless the operator set
     proof = require, where it failed for another reason than a missing module: it may want the
     network, or credentials.
     """
     if proof.failure is None:
         return []
-    hopeless = proof.hopeless and not target.has_layers
+    hopeless = proof.hopeless and proof.with_layers
     text = f"The handler {target.handler} of {target.name} cannot be imported from the package: {proof.failure}"
     if not hopeless and setting != "require":
         return [
@@ -4494,7 +4542,7 @@ def lay_former_bytecode(former: Former | None, installed: Installed, job: Job) -
     return laid
 
 
-def write_bytecode(loaded: Set[str], laid: Set[str], installed: Installed, job: Job) -> list[str]:
+def write_bytecode(proof: Proof, laid: Set[str], installed: Installed, job: Job) -> list[str]:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
@@ -4506,7 +4554,7 @@ def write_bytecode(loaded: Set[str], laid: Set[str], installed: Installed, job: 
         return []
     every = setting == "all" or job.settings.proof == "off"
     there = dict(tree_files(space.staging))
-    names = [name for name in there if name.endswith(".py") and (every or name in loaded)]
+    names = [name for name in there if name.endswith(".py") and (every or name in proof.loaded)]
     wanted = {importlib.util.cache_from_source(name) for name in names}
     for name in laid - wanted:
         if name in there:
@@ -4522,7 +4570,7 @@ def write_bytecode(loaded: Set[str], laid: Set[str], installed: Installed, job: 
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
     after = dict(tree_files(space.staging))
     total = sum(path.stat().st_size for path in after.values())
-    if total <= MAX_UNZIPPED_BYTES:
+    if total + proof.layer_bytes <= MAX_UNZIPPED_BYTES:
         return []
     for name in after.keys() - before:
         after[name].unlink()
@@ -4593,7 +4641,7 @@ def check_handler(staging: Path, target: Target) -> list[str]:
     if source is None:
         if any(module.parent.glob(f"{module.name}.*.so")):
             return []
-        if target.has_layers:
+        if target.layers:
             return [f"the handler {target.handler} is not in the package; it must be in one of the function's layers"]
         there = sorted(printable(path.name) for path in staging.glob("*.py"))
         raise PackageError(
@@ -4643,10 +4691,11 @@ def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
     return sizes
 
 
-def check_size(sizes: Counter[str]) -> None:
+def check_size(sizes: Counter[str], layer_bytes: int) -> None:
     """Raise PackageError if Lambda would not take a package of this size: before the work of zipping it."""
-    total = sizes.total()
+    total = sizes.total() + layer_bytes
     if total > MAX_UNZIPPED_BYTES:
+        sizes = sizes + Counter({"(layers)": layer_bytes})
         table = "\n".join(f"  {size(count):>10}  {name}" for name, count in sizes.most_common(LARGEST))
         raise PackageError(
             f"The package unzips to {total:,} bytes; Lambda takes {MAX_UNZIPPED_BYTES:,} (250 MB), layers "
@@ -4678,7 +4727,8 @@ class Target:
     """Seconds."""
     code_sha256: str
     revision: str | None
-    has_layers: bool
+    layers: tuple[str, ...]
+    """The ARNs of its layers' versions."""
     state: str
     busy: bool
     failure: str | None
@@ -4699,7 +4749,7 @@ class Target:
             timeout=int(answer.get("Timeout", 3)),
             code_sha256=answer.get("CodeSha256", ""),
             revision=answer.get("RevisionId"),
-            has_layers=bool(answer.get("Layers")),
+            layers=tuple(each["Arn"] for each in answer.get("Layers") or ()),
             state=state if state != "Failed" else f"Failed ({answer.get('StateReason', 'no reason given')})",
             busy=status == "InProgress" or state == "Pending",
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
@@ -4994,11 +5044,8 @@ def fetch_code(package: Package, name: str, job: Job) -> None:
     """Copy the code that a function runs from Lambda into the store; raise DeployError, OSError."""
     with aws_says(f"look at the code of {name}"):
         place = job.aws.functions.get_function(FunctionName=name)["Code"].get("Location", "")
-    if urllib.parse.urlsplit(place).scheme not in ("https", "http"):
-        raise DeployError("Lambda does not hand it out.")
     copy = job.space.root / "present.zip"
-    with urllib.request.urlopen(place, timeout=60) as source, copy.open("wb") as target:  # noqa: S310  # AWS's own address
-        shutil.copyfileobj(source, target, 1 << 20)
+    fetch_from_aws(place, copy)
     with copy.open("rb") as body:
         if hashlib.file_digest(body, "sha256").hexdigest() != package.hex_digest:
             raise DeployError("Lambda handed out another package.")
@@ -5301,10 +5348,13 @@ def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Tar
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):
-            loaded = {name for _, proof in proofs for name in proof.loaded}
-            warnings += write_bytecode(loaded, compiled, installed, job)
+            proof = Proof(
+                loaded=frozenset().union(*(each.loaded for _, each in proofs)),
+                layer_bytes=max(each.layer_bytes for _, each in proofs),
+            )
+            warnings += write_bytecode(proof, compiled, installed, job)
             sizes = package_sizes(space.staging, installed.owners)
-            check_size(sizes)
+            check_size(sizes, proof.layer_bytes)
             archive = write_zip(space.staging, space.archive, fetching.result())
             as_before = f" ({archive.reused} as they were in the former package)" if archive.reused else ""
             sizes_told = f"{size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}"

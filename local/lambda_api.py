@@ -542,7 +542,11 @@ class LambdaApi:
             "CompatibleRuntimes": parameters.get("CompatibleRuntimes"),
             "CompatibleArchitectures": parameters.get("CompatibleArchitectures"),
             "LicenseInfo": parameters.get("LicenseInfo"),
-            "Content": {"CodeSha256": code.sha256, "CodeSize": code.size},
+            "Content": {
+                "CodeSha256": code.sha256,
+                "CodeSize": code.size,
+                "Location": f"{self.world.endpoint}/lambda-code/{base64.b64decode(code.sha256).hex()}.zip",
+            },
         }
         layer.versions[layer.counter] = facts, code
         return facts

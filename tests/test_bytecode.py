@@ -21,6 +21,7 @@ from lambda_function import (
     Job,
     Log,
     PackageError,
+    Proof,
     Settings,
     Shell,
     Store,
@@ -67,7 +68,7 @@ def compiled(
         made_before = Former(stack.enter_context(former.open("rb"))) if former else None
         laid = lay_former_bytecode(made_before, INSTALLED, job)
         assert laid == (bytecode(former) & DEPENDENCIES if former and setting != "none" else set())
-        write_bytecode(LOADED, laid, INSTALLED, job)
+        write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
         sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
         return write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
@@ -174,11 +175,11 @@ def test_a_package_that_bytecode_would_make_too_large_goes_without(
     (space.staging / "mine.pyc").write_text("mine")
     limit = len(FILES["app.py"]) + len("mine")
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
-    (warning,) = write_bytecode(LOADED, set(), INSTALLED, job)
+    (warning,) = write_bytecode(Proof(loaded=LOADED), set(), INSTALLED, job)
     assert "it goes without" in warning
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
-    assert write_bytecode(LOADED, set(), INSTALLED, job) == []
+    assert write_bytecode(Proof(loaded=LOADED), set(), INSTALLED, job) == []
     assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
 
 

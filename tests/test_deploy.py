@@ -97,7 +97,7 @@ def create(aws: Aws, role: str, **change: Any) -> None:
 def test_a_target_is_what_lambda_says_of_it(aws: Aws, role: str) -> None:
     create(aws, role)
     target = look_at_target(aws, "api", BUILDER)
-    assert (target.name, target.handler, target.has_layers, target.failure) == ("api", "app.handler", False, None)
+    assert (target.name, target.handler, target.layers, target.failure) == ("api", "app.handler", (), None)
     assert target.arn.endswith(":function:api")
     assert len(target.code_sha256) == 44
 

@@ -42,6 +42,7 @@ from lambda_function import (
 )
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
+from local.rest_json import Response
 from tests.conftest import Context
 from tests.embedded import lay_out, small_zip
 from tests.test_clone import FILE, SUBMODULE, add_commit
@@ -700,6 +701,52 @@ def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard) -> No
     assert cold["code_sha256"] == warm["code_sha256"]
     log = yard.read(cold["log"].removeprefix("s3://bucket/")).decode()
     assert "former package" not in log
+
+
+LAYERED = "import shared\nfrom deeper import name\n" + HANDLER
+
+
+@pytest.fixture
+def layered(yard: Yard) -> list[str]:
+    """Two layers of the function "api", the second over the first."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    first = small_zip({"python/shared.py": "1 / 0\n", f"python/lib/{version}/site-packages/deeper.py": "name = 1\n"})
+    second = small_zip({"python/shared.py": "ok = 1\n"})
+    arns = [
+        yard.aws.functions.publish_layer_version(LayerName=name, Content={"ZipFile": content})["LayerVersionArn"]
+        for name, content in (("first", first), ("second", second))
+    ]
+    yard.aws.functions.update_function_configuration(FunctionName="api", Layers=arns)
+    return arns
+
+
+def test_layers_are_there_in_the_proof(yard: Yard, layered: list[str]) -> None:
+    yard.add_project({"app.py": LAYERED})
+    assert yard.build()["warnings"] == []
+    yard.add_project({"app.py": f"import nowhere\n{LAYERED}"})
+    with pytest.raises(PackageError, match="No module named 'nowhere'"):
+        yard.build()
+
+
+def test_layers_that_cannot_be_read_are_told(
+    yard: Yard, layered: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(service: str, what: str) -> Response | None:
+        denied = json.dumps({"message": "no", "__type": "AccessDeniedException"}).encode()
+        return Response(403, denied, {"X-Amzn-ErrorType": "AccessDeniedException"}) if "/layers" in what else None
+
+    yard.add_project({"app.py": LAYERED})
+    monkeypatch.setattr(yard.account, "fault", fault)
+    (warning,) = yard.build()["warnings"]
+    assert "No module named 'shared'" in warning
+    assert f"the layer {layered[0]} cannot be read" in capsys.readouterr().out
+
+
+def test_layers_count(yard: Yard, layered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 100)
+    yard.add_project({"app.py": LAYERED})
+    with pytest.raises(PackageError, match=r"The package unzips to \d+ bytes[^$]*\(layers\)"):
+        yard.build()
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(yard: Yard) -> None:

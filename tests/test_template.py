@@ -350,7 +350,7 @@ def test_only_its_own_tags_can_be_set() -> None:
 
 METHODS = {
     "head_object": "s3:GetObject", "list_objects_v2": "s3:ListBucket", "delete_objects": "s3:DeleteObject",
-    "invoke": "lambda:InvokeFunction",
+    "invoke": "lambda:InvokeFunction", "get_layer_version_by_arn": "lambda:GetLayerVersion",
 }  # fmt: skip
 SERVICES = {"s3": "s3", "functions": "lambda", "secrets": "secretsmanager", "tags": "tag"}
 
