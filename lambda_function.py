@@ -155,6 +155,9 @@ PROOFS = ("warn", "require", "off")
 BYTECODES = ("used", "all", "none")
 """Which modules are shipped with bytecode (bytecode in config.ini): see ``write_bytecode``."""
 
+SECONDS_TO_MATCH = 30
+"""A pattern can be made to match for ever."""
+
 SECONDS_TO_IMPORT = 30
 """Lambda itself gives an import 10 seconds before it starts it anew."""
 
@@ -201,8 +204,11 @@ INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_ca
 """The installer's own bookkeeping in *.dist-info: it names paths of this machine.  The rest of a
 dist-info is read at run time (versions, entry points) and is kept."""
 
-RUNTIME_PROVIDES = ("boto3", "botocore", "s3transfer", "jmespath")
-"""What Lambda's Python runtimes bring along.  All of it is left to them or none: the parts fit each other."""
+RUNTIME_PROVIDES = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
+"""What Lambda's Python runtimes bring along: boto3 and what it needs.  All of it is left to them or none: AWS moves
+the parts together, and warns of a runtime's botocore beside a package's urllib3."""
+
+DROPPED = "dropped by the project"
 
 # What of a project's tree is no use in Lambda, where no make_dist.sh says it better (contract §6).
 
@@ -3596,6 +3602,8 @@ class Installed:
     """For each of the names the SHA-256, in hex, of its RECORD, which holds the digests of its files."""
     provided: frozenset[str] = frozenset()
     """The distributions that the runtime has too, in versions that fit."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """What might have been left to it and is not, and why."""
 
 
 INSTALL_ADVICE = (
@@ -3686,7 +3694,10 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
     try:
         shell.run(prepared(replace(command, argv=check), checkout.required, toolchain))
     except CommandFailed:
-        return installed
+        own = ", ".join(f"{name} {version}" for name, version in provided.items())
+        return replace(
+            installed, kept={RUNTIME_PROVIDES[0]: f"not all that is required allows the runtime's own: {own}"}
+        )
     shipped = tuple(name for name in installed.names if name.partition("==")[0].lower() not in provided)
     return replace(installed, names=shipped, provided=frozenset(provided))
 
@@ -3694,6 +3705,8 @@ def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Buil
 def provided_by_runtime(installed: Installed) -> dict[str, str]:
     """Return what the runtime has too of what was installed, with its own versions."""
     names = {name.partition("==")[0].lower() for name in installed.names} & set(RUNTIME_PROVIDES)
+    if "botocore" not in names:
+        return {}  # what others need of the rest is theirs
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return {name: importlib.metadata.version(name) for name in sorted(names)}
     return {}
@@ -3948,13 +3961,16 @@ class Rules:
 
 def read_patterns(project: Path) -> dict[str, list[str]]:
     """Read the patterns in a project's pyproject.toml; raise PackageError for what makes no sense."""
-    try:
-        document = tomllib.loads((project / "pyproject.toml").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}  # there is none, or it does not matter; if it does, uv has said so
-    tools = document.get("tool")
-    table = tools.get("yo-dawg", {}) if isinstance(tools, dict) else {}
+    path = project / "pyproject.toml"
+    text = path.read_bytes() if path.is_file() else b""
+    if b"yo-dawg" not in text:
+        return {}  # whatever else it may hold
     where = "[tool.yo-dawg] in pyproject.toml"
+    try:
+        tools = tomllib.loads(text.decode()).get("tool")
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{where} cannot be read: that is not valid TOML: {error}.") from None
+    table = tools.get("yo-dawg", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise PackageError(f"{where} is no table.")
     for name, value in table.items():
@@ -3975,19 +3991,22 @@ def read_rules(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Rules:
     names = [name for name, _ in tree_files(space.staging)]
     names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
     answer = space.root / "matched.json"
-    question = json.dumps({"patterns": patterns, "names": names, "answer": str(answer)})
+    job = {"patterns": patterns, "names": names, "answer": str(answer), "seconds": SECONDS_TO_MATCH}
     worker = Command(
         [sys.executable, "-s", HERE / Path(__file__).name, "match-worker"],
         cwd=space.root,
         environ={"PYTHONPATH": str(toolchain.packages)},
-        stdin=question.encode(),
+        stdin=json.dumps(job).encode(),
     )
     try:
         shell.run(worker)
         said = json.loads(answer.read_bytes())
     except (CommandFailed, OSError, ValueError) as error:
-        tail = error.quoted_tail if isinstance(error, CommandFailed) else ""
-        raise PackageError(f"The patterns in [tool.yo-dawg] in pyproject.toml cannot be used.{tail}") from None
+        how = f"the search {error.ending}.{error.quoted_tail}" if isinstance(error, CommandFailed) else str(error)
+        raise PackageError(
+            "The patterns in [tool.yo-dawg] in pyproject.toml cannot be matched; with several * in one name that may "
+            f"take for ever: {how}"
+        ) from None
     idle = [f"the pattern {printable(each)!r} in [tool.yo-dawg] matches nothing" for each in said["idle"]]
     return Rules(frozenset(said.get("keep", ())), frozenset(said.get("drop", ())), tuple(idle))
 
@@ -3997,6 +4016,7 @@ def match_worker() -> None:
     from dulwich.ignore import IgnoreFilter
 
     job = json.load(sys.stdin)
+    signal.alarm(job["seconds"])
 
     def matched(patterns: Sequence[str]) -> list[str]:
         rules = IgnoreFilter([os.fsencode(each) for each in patterns])
@@ -4017,7 +4037,7 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
     files = dict(tree_files(space.staging))
     suites = {suite for name in files if (suite := test_suite(name))}
     stubbed: set[str] = set()
-    kept: dict[str, str] = {}
+    kept = dict(installed.kept)
     for name, path in files.items():
         if name.endswith((".py", ".dist-info/entry_points.txt")):
             text = path.read_text(errors="replace")
@@ -4037,7 +4057,7 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
         if name in rules.keep:
             continue
         if name in rules.drop:
-            found = "dropped by the project", name
+            found = DROPPED, name
         elif name in provided:
             found = "provided by the runtime", RUNTIME_PROVIDES[0]
         elif name in going:
@@ -4308,7 +4328,8 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     """Import the target's handler from staging; what pruning took and the import misses is put back.
 
     An import that fails without naming what it misses is tried once more with everything back: if
-    that mends it, pruning broke it.
+    that mends it, pruning broke it.  What the project drops stays away: many an import has a use for
+    what it can do without.
     """
     if job.settings.proof == "off":
         return Proof(), pruned
@@ -4319,17 +4340,22 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     layers = fetch_layers(target, job)
     while True:
         proof = try_import(target, layers, job)
-        groups = {each.group for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
+        found = {name: each for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
+        groups = {each.group for each in found.values() if each.reason != DROPPED}
         if not groups:
             break
         pruned = restore(space, pruned, dict.fromkeys(sorted(groups), f"the import of {target.handler} looks for it"))
     if proof.failure and pruned.taken:
         reason = f"{target.handler} cannot be imported without it"
-        whole = restore(space, pruned, {each.group: reason for each in pruned.taken.values()})
+        ours = {each.group for each in pruned.taken.values() if each.reason != DROPPED}
+        whole = restore(space, pruned, dict.fromkeys(ours, reason))
         again = try_import(target, layers, job)
         if not again.failure:
             return again, whole
         move(pruned.taken, space.staging, space.pruned)
+    if proof.failure and found:
+        told = f"{proof.failure} (it looks for {min(found)}, which drop in pyproject.toml takes away)"
+        proof = replace(proof, failure=told)
     return proof, pruned
 
 

@@ -54,7 +54,7 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
     def run(project: dict[str, str], installed: dict[str, str] | None = None, **options: str) -> tuple[Proof, Pruned]:
         space.checkout.mkdir()
         lay_out(space.staging, {"pkg/__init__.py": "", **(installed or {})})
-        pruned = prune(space, Installed((), {}), Rules())
+        pruned = prune(space, Installed((), {}), Rules(drop=frozenset({options.pop("drop", "")})))
         lay_out(space.staging, project)
         setting = options.pop("proof", "warn")
         settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)
@@ -228,6 +228,19 @@ def test_other_failures_warn_or_stop_as_the_operator_decides(attempt: Prove, cod
     with pytest.raises(PackageError, match="proof = warn") as refused:
         check_proof(proof, target(), "require")
     assert failure in str(refused.value)
+
+
+def test_what_the_project_drops_stays_away_though_the_import_looks_for_it(attempt: Prove) -> None:
+    optional = "try:\n    import pkg.heavy\nexcept ImportError:\n    pass\n"
+    proof, pruned = attempt({"app.py": optional + HANDLER}, {"pkg/heavy.py": ""}, drop="pkg/heavy.py")
+    assert (proof.failure, list(pruned.taken)) == (None, ["pkg/heavy.py"])
+
+
+def test_who_drops_what_the_import_needs_is_told_so(attempt: Prove) -> None:
+    proof, pruned = attempt({"app.py": f"import pkg.heavy\n{HANDLER}"}, {"pkg/heavy.py": ""}, drop="pkg/heavy.py")
+    assert list(pruned.taken) == ["pkg/heavy.py"]
+    with pytest.raises(PackageError, match=r"pkg/heavy\.py, which drop in pyproject\.toml takes away"):
+        check_proof(proof, target(), "warn")
 
 
 def test_off_means_off(attempt: Prove, space: Workspace) -> None:

@@ -87,6 +87,17 @@ def test_patterns(package: Package, rules: str, more: set[str], less: set[str], 
     assert ("dropped by the project" in pruned.reasons or not pruned.reasons) == any("pkg" in name for name in less)
 
 
+def test_a_pattern_that_takes_for_ever_is_given_up(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "SECONDS_TO_MATCH", 1)
+    project = {**PROJECT, "a" * 200: ""}
+    with pytest.raises(PackageError, match=r"may take for ever: the search was ended by SIGALRM"):
+        package(f'[tool.yo-dawg]\ndrop = ["{"*a" * 12}*b"]\n', project)
+
+
+def test_a_pyproject_toml_that_does_not_speak_of_us_may_be_broken(package: Package) -> None:
+    assert package("[tool.other\n")[2] == Rules()
+
+
 def test_what_make_dist_ships_is_not_dropped(package: Package) -> None:
     project = {**PROJECT, "make_dist.sh": 'cp -r app.py samples "$1"'}
     found, _, _ = package('[tool.yo-dawg]\ndrop = ["samples/", "pkg/huge/"]\n', project)
@@ -105,6 +116,7 @@ def test_a_pattern_that_matches_nothing_is_told(package: Package) -> None:
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
+        ("[tool.yo-dawg]\ndrop = [\n", "not valid TOML"),
         ("[tool.yo-dawg]\nkep = []\n", r"has no 'kep' \(did you mean \"keep\""),
         ('[tool.yo-dawg]\nkeep = "pkg"\n', "keep in .* must be a list of patterns"),
         ("[tool.yo-dawg]\ndrop = [1]\n", "drop in .* must be a list of patterns"),
@@ -151,6 +163,9 @@ HERE = importlib.metadata.version("boto3")
         ("boto3", {"boto3", "botocore"}),
         (f"boto3=={HERE}", {"boto3", "botocore"}),
         ("boto3>=1.0\njmespath", {"boto3", "botocore", "jmespath"}),
+        (f"boto3\nurllib3=={importlib.metadata.version('urllib3')}", {"boto3", "botocore", "urllib3"}),
+        ("boto3\nurllib3==1.0", set()),
+        ("urllib3", set()),
         ("boto3==1.0", set()),
         ("boto3\nfriend", set()),
         ("friend", set()),
@@ -166,6 +181,7 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
         set() if provided else {name.split("==")[0] for name in installed.names} - {"friend"}
     )
     assert ("provided by the runtime" in pruned.reasons) == bool(provided)
+    assert ("boto3" in pruned.kept) == (not provided and "boto" in str(installed.names))
 
 
 def test_who_wants_his_own_boto3_keeps_it(install: Callable[..., Installed], space: Workspace) -> None:
@@ -179,7 +195,7 @@ def test_the_rules_are_read_by_the_handler(tmp_path: Path) -> None:
     import subprocess
 
     answer = tmp_path / "answer"
-    question = {"patterns": {"keep": ["a/"]}, "names": ["a/b", "b"], "answer": str(answer)}
+    question = {"patterns": {"keep": ["a/"]}, "names": ["a/b", "b"], "answer": str(answer), "seconds": 9}
     program = [sys.executable, yo.__file__, "match-worker"]
     subprocess.run(program, input=json.dumps(question).encode(), check=True)
     assert json.loads(answer.read_text()) == {"keep": ["a/b"], "idle": []}
