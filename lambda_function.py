@@ -3607,6 +3607,9 @@ class Installed:
 
 
 INSTALL_ADVICE = (
+    (r"\.txt:\d+:\d+$|Couldn't parse requirement|Invalid URL in|failed to (decode|read from) file",
+     "A requirements file cannot be read: it names a file that is not there, is not UTF-8, or has a line or option "
+     "that uv does not know. Change or remove it."),
     (r"index URL .* could not be queried due to a lack of valid authentication",
      "A package index refuses its user name or password: see index_secret in config.ini."),
     (r"not found in the package registry|was not found in the|Because there are no versions of|there is no version of",
@@ -3641,12 +3644,14 @@ def find_requirements(project: Path) -> Path | None:
 
 
 def has_dependencies(path: Path) -> bool:
-    """Say whether a pyproject.toml names dependencies; raise DependencyError if it cannot be read."""
+    """Say whether a pyproject.toml names dependencies, or has its build name them; raise DependencyError."""
     try:
         project = tomllib.loads(path.read_text()).get("project")
     except (ValueError, RecursionError) as error:
         raise DependencyError(f"{path.name} is not valid TOML: {error}.") from None
-    return isinstance(project, dict) and bool(project.get("dependencies"))
+    if not isinstance(project, dict):
+        return False
+    return bool(project.get("dependencies")) or "dependencies" in project.get("dynamic", ())
 
 
 def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Builder, shell: Shell) -> Installed:

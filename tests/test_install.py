@@ -119,7 +119,7 @@ def install(space: Workspace, log: Log, index: Path) -> Install:
         for name, text in files.items():
             path = space.checkout / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace("INDEX", str(index)))
+            path.write_text(text.replace("INDEX", str(index)), errors="surrogateescape")
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files))
         return install_requirements(checkout, toolchain, BUILDER, shell)
 
@@ -141,6 +141,9 @@ OFFLINE_TOML = '[tool.uv]\nno-index = true\nfind-links = ["INDEX"]\n'
         pytest.param({"pylock.toml": "", "uv.lock": "", "pyproject.toml": ""}, "pylock.toml", id="then pylock.toml"),
         pytest.param({"uv.lock": "", "pyproject.toml": "[project]\ndependencies=['a']"}, "uv.lock", id="then uv.lock"),
         pytest.param({"pyproject.toml": "[project]\ndependencies=['a']"}, "pyproject.toml", id="then pyproject.toml"),
+        pytest.param(
+            {"pyproject.toml": "[project]\ndynamic=['dependencies']"}, "pyproject.toml", id="or what its build says"
+        ),
         pytest.param({"pyproject.toml": "[tool.ruff]\nline-length = 100"}, None, id="which often holds settings only"),
         pytest.param({"pyproject.toml": "[project]\nname = 'a'"}, None, id="or a project without dependencies"),
         pytest.param({"pyproject.toml": "project = 'x'"}, None, id="or what is no project"),
@@ -299,8 +302,16 @@ def test_files_of_metadata_that_cannot_be_read_belong_to_nobody(
         pytest.param(
             {"requirements.txt": "x @ git+http://127.0.0.1:1/x.git\n"}, "cloned with git", "127.0.0.1:1/x.git", id="git"
         ),
-        pytest.param({"requirements.txt": "-r other.txt\n"}, "on your own machine", "other.txt", id="-r of nothing"),
-        pytest.param({"requirements.txt": "a b c\n"}, "on your own machine", "requirements.txt", id="no requirement"),
+        pytest.param(
+            {"requirements.txt": "-r other.txt\n"}, "a file that is not there", "other.txt", id="-r of nothing"
+        ),
+        pytest.param({"requirements.txt": "a b c\n"}, "a line or option", "requirements.txt", id="no requirement"),
+        pytest.param({"requirements.txt": "--use-pep517\na\n"}, "a line or option", "requirements.txt:1", id="option"),
+        pytest.param(
+            {"requirements.txt": "a==1 --config-settings=x=y\n"}, "option that uv", "--config-settings", id="its option"
+        ),
+        pytest.param({"requirements.txt": "-i ${NO}\na\n"}, "a line or option", "${NO}", id="variable"),
+        pytest.param({"requirements.txt": "# \udce9\n"}, "is not UTF-8", "requirements.txt", id="Latin"),
     ],
 )
 def test_what_cannot_be_installed_says_what_to_do(
