@@ -1,16 +1,25 @@
-"""How long does a package take?  yo-dawg against what users would take instead, in one run, in turns.
+"""How fast is a package made, how large is it, and how fast does it start?  yo-dawg, and what one would take instead.
 
-    .venv/bin/python -m benchmarks.packages [--projects mid,big] [--rounds N] [--only TOOL,…] [--write]
+    .venv/bin/python -m benchmarks.packages [--rounds N] [--projects NAME …] [--only PACKAGER …] [--cache FOLDER]
+                                            [--readme README.md] [--svg benchmarks/packages.svg]
 
-Each tool builds the same project three times a round: cold (its caches are empty), after a change of the code
-alone, and with nothing changed.  pip, uv and SAM also upload what they made to the embedded AWS; Chalice has no
-upload of its own; yo-dawg deploys it too, and its time is what a client waits for.  --write puts the table and
-the plot into the README.  Needs a package index, from which the tools too are installed.
+Builds three projects on the embedded AWS with yo-dawg, with pip and zip, uv and zip, SAM (with pip, --cached, with
+uv) and Chalice, in turns, and prints a table of what it took, and how that does against the limits that we set us.
+--readme writes the table between the marks in that file, --svg draws a plot.  All tools are installed, pinned, into
+the cache (by default a temporary folder).
+
+A round is, for each packager: a cold build (empty caches; yo-dawg has a new execution environment and the toolchain
+in S3 only), a build after a change of the handler, and a build after no change.  The times are medians; peaks of
+memory are the highest of all rounds.  One more round comes first: it warms up the machine, and is the one in which
+the disk is watched.  yo-dawg's times include the clone, the upload and the update of the function; SAM's the upload.
+Packages are imported from a disk, by the runtime's interpreter, once their files are out of the page cache
+(posix_fadvise; what the interpreter itself needs stays there).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import statistics
@@ -19,274 +28,301 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from local import runtimes  # noqa: E402
-from tests.embedded import BUCKET, RUNTIMES, Builder, embedded_aws, lay_out  # noqa: E402
+from benchmarks.chart import Panel, svg  # noqa: E402
+from benchmarks.packagers import (  # noqa: E402
+    CODE,
+    COLD,
+    NOTHING,
+    PHASES,
+    PINS,
+    Packager,
+    Place,
+    Project,
+    Sample,
+    Script,
+    Tools,
+    YoDawg,
+    recipes,
+)
+from local.runtimes import available  # noqa: E402
+from tests.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
 
-TOOLS = {
-    "pip": "pip==26.3",
-    "uv": "uv==0.13.9",
-    "SAM": "aws-sam-cli==1.170.0 pip==26.3",
-    "Chalice": "chalice==1.34.0 pip==26.2",
-}
-"""The others, pinned; each gets an environment of its own."""
+MB = 1_000_000
+BEGIN, END = "<!-- Made by benchmarks.packages: begin -->", "<!-- end -->"
 
-PROJECTS = {
-    "mid": (
-        "requests==2.34.2\ncryptography==50.0.2\npydantic==2.14.3\njinja2==3.1.6\npyyaml==6.0.3\nsqlalchemy==2.1.9\n",
-        "import cryptography.fernet, jinja2, pydantic, requests, sqlalchemy, yaml\n",
-    ),
-    "big": (
-        "pandas==2.3.3\npyarrow==21.0.0\ncryptography==50.0.2\npydantic==2.14.3\nrequests==2.34.2\n",
-        "import cryptography.fernet, pandas, pyarrow, pydantic, requests\n",
-    ),
-}
-"""What the projects require, and what their code imports."""
+WITHOUT_BYTECODE = "yo-dawg, no .pyc"
+"""The same package without its bytecode, which is only imported."""
 
-KINDS = ("cold", "code changed", "nothing changed")
-
-HANDLER = "def lambda_handler(event, context):\n    return 'ok'\n"
-TEMPLATE = """AWSTemplateFormatVersion: "2010-09-09"
-Transform: AWS::Serverless-2016-10-31
-Resources:
-  Function:
-    Type: AWS::Serverless::Function
-    Properties: {CodeUri: src, Handler: lambda_function.lambda_handler, Runtime: RUNTIME}
-"""
+HANDLER = "\n\ndef lambda_handler(event, context):\n    return {}\n\n\n"
 
 
-class Tool:
-    """One of the others: a folder with its environment, its project and its caches."""
-
-    def __init__(self, name: str, folder: Path, builder: Builder) -> None:
-        """Install it."""
-        self.name, self.folder, self.builder = name, folder, builder
-        self.project = folder / "project"
-        self.python = folder / "venv" / "bin" / "python"
-        uv = Path(sys.executable).with_name("uv")
-        interpreter = runtimes.available()[builder.runtime]
-        subprocess.run([uv, "venv", "--quiet", "--python", interpreter, folder / "venv"], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", self.python, *TOOLS[name].split()], check=True)
-
-    def lay_out(self, files: Mapping[str, str]) -> None:
-        """Write the project as this tool wants it."""
-        if self.name == "SAM":
-            template = TEMPLATE.replace("RUNTIME", self.builder.runtime)
-            files = {"template.yaml": template, **{f"src/{name}": text for name, text in files.items()}}
-        elif self.name == "Chalice":
-            # It imports app.py itself; what that imports would have to be installed beside Chalice too.
-            app = "from chalice import Chalice\napp = Chalice(app_name='app')\n"
-            app += "@app.lambda_function()\ndef handler(event, context):\n    return 'ok'\n"
-            code = files["lambda_function.py"]
-            files = {
-                "app.py": app, "requirements.txt": files["requirements.txt"], "chalicelib/__init__.py": "",
-                "chalicelib/lambda_function.py": code, ".chalice/config.json": '{"version": "2.0", "app_name": "app"}',
-            }  # fmt: skip
-        lay_out(self.project, files)
-
-    def forget(self) -> None:
-        """Empty all caches."""
-        for each in ("home", "project"):
-            shutil.rmtree(self.folder / each, ignore_errors=True)
-            (self.folder / each).mkdir()
-
-    def run(self, *command: str | Path) -> None:
-        """Run a command of the tool in the project."""
-        clients = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))}
-        environ = {
-            **self.builder.aws.environ, **clients,
-            "PATH": f"{self.python.parent}:{os.defpath}", "HOME": str(self.folder / "home"),
-            "SAM_CLI_TELEMETRY": "0", "LANG": "C.UTF-8",
-        }  # fmt: skip
-        done = subprocess.run(command, cwd=self.project, env=environ, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{self.name}: {command}: {done.stdout}{done.stderr}")
-
-    def build(self, *, again: bool) -> int:
-        """Build, and upload; return the bytes of the zip."""
-        if self.name == "SAM":
-            self.run(self.python.with_name("sam"), "build", "--cached")
-            package = ("package", "--s3-bucket", BUCKET, "--output-template-file", "out.yaml")
-            self.run(self.python.with_name("sam"), *package)
-            objects = self.builder.s3.list_objects_v2(Bucket=BUCKET)["Contents"]
-            return int(max(objects, key=lambda each: each["LastModified"])["Size"])
-        if self.name == "Chalice":
-            self.run(self.python.with_name("chalice"), "package", "out")
-            return (self.project / "out" / "deployment.zip").stat().st_size
-        target = self.project / "package"
-        shutil.rmtree(target, ignore_errors=True)
-        if self.name == "pip":
-            self.run(
-                self.python, "-m", "pip", "install", "--quiet", "--target", target, "--requirement", "requirements.txt"
-            )
-        else:
-            options = ("--quiet", "--python", self.python, "--target", target, "--requirements", "requirements.txt")
-            self.run(self.python.with_name("uv"), "pip", "install", *options)
-        shutil.copy(self.project / "lambda_function.py", target)
-        archive = Path(shutil.make_archive(str(self.folder / "package"), "zip", target))
-        self.builder.s3.upload_file(str(archive), BUCKET, f"{self.name}.zip")
-        return archive.stat().st_size
+def projects() -> dict[str, Project]:
+    """Return the projects, by name."""
+    pages = {
+        f"pages/part{number // 50}/page{number % 50}.py": f'"""Page {number}."""\n\nTITLE = "page {number}"\n'
+        for number in range(10_000)
+    }
+    firsts = [f"pages.part{number}.page0" for number in range(200)]
+    made = [
+        project("mid", ["cryptography.fernet", "jinja2", "pydantic", "requests", "sqlalchemy", "yaml"], 512),
+        project("big", ["cryptography.fernet", "pandas", "pyarrow", "pydantic", "requests"], 2048),
+        project("files", ["requests", *firsts], 1024, pages),
+    ]
+    return {each.name: each for each in made}
 
 
-class YoDawg:
-    """yo-dawg, invoked as a client does; each round has a function of its own, for which nothing was built yet."""
-
-    name = "yo-dawg"
-
-    def __init__(self, builder: Builder) -> None:
-        """Use this builder."""
-        self.builder, self.rounds, self.files = builder, 0, dict[str, str]()
-
-    def lay_out(self, files: Mapping[str, str]) -> None:
-        """Push the project."""
-        if files != self.files:
-            self.files = dict(files)
-            self.builder.add_project(self.project, self.files)
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.rounds += 1
-        self.files = {}
-
-    @property
-    def project(self) -> str:
-        """The name of the project, and of its function."""
-        return f"project-{self.rounds}"
-
-    def build(self, *, again: bool) -> int:
-        """Build, and deploy.  The same payload again would be taken for a client's retry, and answered from memory."""
-        fields = {"ref": "main"} if again else {}
-        return int(self.builder.build(self.project, **fields)["package"]["zip_bytes"])
+def project(name: str, imports: Sequence[str], tmp_megabytes: int, files: Mapping[str, str] | None = None) -> Project:
+    """Return a project whose handler imports these modules, and whose requirements are pinned."""
+    requirements = [line for line in (PINS / f"{name}.txt").read_text().splitlines() if not line.startswith("#")]
+    code = "".join(f"import {module}\n" for module in imports) + HANDLER
+    files = {"lambda_function.py": code, **(files or {})}
+    return Project(name, "\n".join([*requirements, ""]), files, tmp_megabytes)
 
 
-def start_seconds(builder: Builder, package: zipfile.ZipFile, *, bytecode: bool) -> float:
-    """Return the seconds that the handler's import takes, from files that are not in the page cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        package.extractall(folder, [name for name in package.namelist() if bytecode or "__pycache__" not in name])
-        os.sync()
-        for path in Path(folder).rglob("*"):
-            if path.is_file():
-                descriptor = os.open(path, os.O_RDONLY)
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(descriptor)
-        program = "import time; t = time.perf_counter(); import lambda_function; print(time.perf_counter() - t)"
-        environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": folder}
-        command = [str(runtimes.available()[builder.runtime]), "-P", "-c", program]
-        return float(subprocess.run(command, env=environ, check=True, capture_output=True).stdout)
+@dataclass
+class Figures:
+    """What was measured of one packager and one project."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    """By phase; none of what is only imported."""
+    imports: list[float] = field(default_factory=list)
+    zip_bytes: int = 0
+    disk_bytes: int = 0
+
+    def seconds(self, phase: str) -> float:
+        """Return the median of a phase."""
+        return statistics.median(sample.seconds for sample in self.samples[phase])
+
+    def import_seconds(self) -> float:
+        """Return the median."""
+        return statistics.median(self.imports)
+
+    def peak(self, what: str) -> int:
+        """Return the highest of all rounds."""
+        return max((getattr(sample, what) for samples in self.samples.values() for sample in samples), default=0)
 
 
-Seconds = dict[str, dict[str, list[float]]]
+Results = dict[str, dict[str, Figures]]
+"""By project, then by packager."""
 
 
-def measure(tools: Sequence[Tool | YoDawg], project: str, rounds: int) -> tuple[Seconds, dict[str, int]]:
-    """Return the seconds of each tool and kind, and the bytes of its zip."""
-    seconds: Seconds = {tool.name: {kind: [] for kind in KINDS} for tool in tools}
-    sizes: dict[str, int] = {}
-    requirements, imports = PROJECTS[project]
-    for number in range(rounds):
-        for tool in tools:
-            tool.forget()
-            for kind in KINDS:
-                change = "" if kind == "cold" else "# changed\n"
-                code = f"# round {number} of {tool.name}\n{change}{imports}{HANDLER}"
-                tool.lay_out({"requirements.txt": requirements, "lambda_function.py": code})
-                began = time.perf_counter()
-                sizes[tool.name] = tool.build(again=kind == KINDS[2])
-                seconds[tool.name][kind].append(time.perf_counter() - began)
-                print(f"{project} {number + 1} {tool.name} {kind}: {seconds[tool.name][kind][-1]:.2f} s", flush=True)
-    return seconds, sizes
+# --- Measuring ------------------------------------------------------------------------------------------
 
 
-def table(project: str, seconds: Seconds, sizes: Mapping[str, int]) -> str:
-    """Return the medians as a table."""
-    lines = [f"| {project} | {' | '.join(KINDS)} | zip |", "|---" * 5 + "|"]
-    for name, kinds in seconds.items():
-        medians = (f"{statistics.median(times):.1f} s" for times in kinds.values())
-        lines.append(f"| {name} | {' | '.join(medians)} | {sizes[name] / 1e6:.1f} MB |")
+def measure(packagers: Sequence[Packager], rounds: int, folder: Path, python: Path) -> dict[str, Figures]:
+    """Build one project with each packager, in turns; each round begins with another one."""
+    figures: dict[str, Figures] = defaultdict(Figures)
+    trees: dict[str, Path] = {}
+    for number in range(rounds + 1):
+        first = number % len(packagers)
+        for packager in [*packagers[first:], *packagers[:first]]:
+            for phase in PHASES:
+                packager.prepare(phase, number)
+                sample = packager.build(watch_disk=number == 0)
+                say(f"{number} {packager.name}: {phase} {sample.seconds:.2f} s  {sample.stages}".rstrip())
+                ours = figures[packager.name]
+                if number:
+                    ours.samples.setdefault(phase, []).append(sample)
+                else:
+                    ours.disk_bytes = max(ours.disk_bytes, sample.disk_bytes)
+            if number == 0:
+                archive = packager.archive()
+                ours.zip_bytes = len(archive)
+                trees |= unpack(archive, folder, packager.name)
+        for name, tree in trees.items():
+            if number:
+                figures[name].imports.append(import_seconds(tree, python))
+    return figures
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far we are."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def unpack(archive: bytes, folder: Path, name: str) -> dict[str, Path]:
+    """Unpack a package with its dates; return its folder, and of ours also one of it without bytecode."""
+    tree = folder / name
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        content.extractall(tree)
+        for info in content.infolist():
+            when = time.mktime((*info.date_time, 0, 0, -1))
+            os.utime(tree / info.filename, (when, when))
+    if name != YoDawg.name:
+        return {name: tree}
+    bare = folder / WITHOUT_BYTECODE
+    shutil.copytree(tree, bare, ignore=shutil.ignore_patterns("*.pyc"))
+    return {name: tree, WITHOUT_BYTECODE: bare}
+
+
+def import_seconds(tree: Path, python: Path) -> float:
+    """Return how long it takes to import the handler, with none of the package's files in the page cache."""
+    for path in tree.rglob("*"):
+        if path.is_file() and hasattr(os, "posix_fadvise"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # what is not on the disk yet cannot be dropped
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); began = time.perf_counter(); import lambda_function; "
+        "print(time.perf_counter() - began)"
+    )
+    # -S and -I: from nowhere else.  -B: a package is read-only in Lambda.
+    command = [str(python), "-I", "-S", "-B", "-c", code, str(tree)]
+    return float(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+# --- Telling ---------------------------------------------------------------------------------------------
+
+
+def table(results: Results) -> str:
+    """Return what was measured, as Markdown."""
+    lines = [
+        "| project | | cold build | code changed | nothing changed | zip | import | memory | disk |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for project, by_packager in results.items():
+        for name, figures in by_packager.items():
+            cells = [seconds(figures.seconds(phase)) if figures.samples else "" for phase in PHASES]
+            cells += [
+                megabytes(figures.zip_bytes),
+                seconds(figures.import_seconds()),
+                megabytes(figures.peak("memory_bytes")),
+                megabytes(figures.disk_bytes),
+            ]
+            lines.append(f"| {project} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plot(project: str, seconds: Seconds) -> str:
-    """Return the medians as an SVG, legible on light and dark pages."""
-    medians = {
-        (name, kind): statistics.median(times) for name, kinds in seconds.items() for kind, times in kinds.items()
-    }
-    scale, rows, y = 440 / max(medians.values()), [], 34
-    for kind in KINDS:
-        rows.append(f'<text x="8" y="{y}" font-weight="bold">{kind}</text>')
-        for name in seconds:
-            y += 18
-            width, colour = medians[name, kind] * scale, "#0a7d4f" if name == "yo-dawg" else "#8a8f98"
-            rows.append(f'<text x="8" y="{y}">{name}</text>')
-            rows.append(f'<rect x="80" y="{y - 11}" width="{max(width, 1):.0f}" height="13" fill="{colour}"/>')
-            rows.append(f'<text x="{86 + width:.0f}" y="{y}">{medians[name, kind]:.1f} s</text>')
-        y += 30
-    style = "text{font:12px sans-serif;fill:#777}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{y - 10}" role="img">'
-    title = (
-        f'<title>{project}: seconds per build</title><style>{style}</style><text x="8" y="14">{project}: seconds</text>'
-    )
-    return "\n".join([head, title, *rows, "</svg>", ""])
+def seconds(value: float) -> str:
+    """Return seconds for a cell."""
+    return f"{value:.2f} s"
 
 
-def verdicts(project: str, seconds: Seconds, starts: Mapping[bool, float], peak: int) -> list[str]:
-    """Return what was to be reached, and what was."""
-    ours = {kind: statistics.median(times) for kind, times in seconds["yo-dawg"].items()}
-    limits: list[tuple[str, str, float]] = [
-        ("cold", "SAM", 0.33), ("cold", "Chalice", 0.7), ("code changed", "SAM", 0.2), ("nothing changed", "SAM", 0.08),
-    ] if project == "mid" else [("cold", "pip", 0.3)]  # fmt: skip
-    lines = []
-    for kind, other, limit in limits:
-        if other in seconds:
-            ratio = ours[kind] / statistics.median(seconds[other][kind])
-            lines.append(f"{kind} against {other}: {ratio:.2f} (at most {limit}: {'yes' if ratio <= limit else 'no'})")
-    lines.append(f"import of the handler: {starts[True]:.2f} s; without bytecode {starts[False]:.2f} s: "
-                 f"{starts[True] / starts[False]:.2f}")  # fmt: skip
-    lines.append(f"peak memory of the handler process: {peak / 1e6:.0f} MB")
-    return lines
+def megabytes(value: int) -> str:
+    """Return bytes for a cell; nothing if they are not known."""
+    return f"{value / MB:,.1f} MB" if value else ""
 
 
-def main() -> None:
-    """Measure, and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--projects", default="mid")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default=",".join(TOOLS))
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    report: list[str] = []
-    with embedded_aws() as (aws, git), tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        builder = Builder(aws, git, RUNTIMES[-1])
-        builder.install()
-        builder.bootstrap()
-        others = [Tool(name, Path(folder, name), builder) for name in options.only.split(",") if name]
-        for project in options.projects.split(","):
-            ours = YoDawg(builder)
-            ours.rounds = 100 * len(report)
-            seconds, sizes = measure([ours, *others], project, options.rounds)
-            package = builder.package(ours.project)
-            starts = {
-                each: statistics.median(start_seconds(builder, package, bytecode=each) for _ in range(options.rounds))
-                for each in (True, False)
-            }
-            (environment,) = aws.environments(builder.name)
-            told = verdicts(project, seconds, starts, environment.peak_rss_bytes)
-            report.append("\n".join([table(project, seconds, sizes), "", *(f"- {line}" for line in told), ""]))
-            print(report[-1], flush=True)
-            if options.write:
-                (ROOT / "benchmarks" / f"{project}.svg").write_text(plot(project, seconds))
-    if options.write:
-        readme = ROOT / "README.md"
-        before, _, rest = readme.read_text().partition("<!-- benchmark -->\n")
-        after = rest.partition("<!-- end of benchmark -->")[2]
-        text = "\n".join(report)
-        readme.write_text(f"{before}<!-- benchmark -->\n{text}<!-- end of benchmark -->{after}")
+def verdicts(results: Results) -> str:
+    """Return how we did against our limits, as Markdown; what was not measured is left out."""
+    lines = ["| | at most | measured | |", "|---|--:|--:|---|"]
+    for title, limit, value in judge(results):
+        digits = 0 if limit > 10 else 2
+        verdict = "kept" if value <= limit else "**missed**"
+        lines.append(f"| {title} | {limit:.{digits}f} | {value:.{digits}f} | {verdict} |")
+    return "\n".join(lines)
+
+
+def judge(results: Results) -> Iterable[tuple[str, float, float]]:
+    """Yield each limit that can be told of: what it is on, the limit, what was measured."""
+
+    def pick(project: str, *names: str) -> list[Figures]:
+        by_packager = results.get(project, {})
+        return [by_packager[name] for name in names] if by_packager.keys() >= set(names) else []
+
+    for title, project, phase, rival, limit in (
+        ("cold build of mid, against SAM", "mid", COLD, "SAM", 0.33),
+        ("cold build of mid, against Chalice", "mid", COLD, "Chalice", 0.7),
+        ("code of mid changed, against SAM --cached", "mid", CODE, "SAM --cached", 0.2),
+        ("nothing of mid changed, against SAM --cached", "mid", NOTHING, "SAM --cached", 0.08),
+        ("cold build of big, against pip and zip", "big", COLD, "pip, zip", 0.3),
+    ):
+        if pair := pick(project, YoDawg.name, rival):
+            yield title, limit, pair[0].seconds(phase) / pair[1].seconds(phase)
+    if pair := pick("big", YoDawg.name, WITHOUT_BYTECODE):
+        title = "import of the handler of big, against the same package without bytecode"
+        yield title, 0.4, pair[0].import_seconds() / pair[1].import_seconds()
+    for project in ("mid", "big"):
+        if pair := pick(project, YoDawg.name, "SAM"):
+            yield f"zip of {project}, bytecode included, against SAM", 1.15, pair[0].zip_bytes / pair[1].zip_bytes
+    if ours := pick("big", YoDawg.name):
+        yield "peak memory of the handler process on big, MB", 200, ours[0].peak("handler_bytes") / MB
+    if (ours := pick("mid", YoDawg.name)) and ours[0].disk_bytes:
+        yield "peak of /tmp for mid, MiB", 512, ours[0].disk_bytes / 2**20
+
+
+def plot(results: Results) -> str:
+    """Return the times, the sizes and the imports as an SVG picture."""
+    titles = {COLD: "cold build", CODE: "code changed", NOTHING: "nothing changed"}
+    rows = []
+    for project, by_packager in results.items():
+        built = {name: figures for name, figures in by_packager.items() if figures.samples}
+        rows.append(
+            [
+                *(
+                    Panel(f"{project}: {title}", {name: each.seconds(phase) for name, each in built.items()}, "s")
+                    for phase, title in titles.items()
+                ),
+                Panel(f"{project}: zip", {name: each.zip_bytes / MB for name, each in built.items()}, "MB"),
+                Panel(f"{project}: import", {name: each.import_seconds() for name, each in built.items()}, "s"),
+            ]
+        )
+    return svg(rows, YoDawg.name)
+
+
+def put_between(text: str, new: str) -> str:
+    """Return a text with something else between the marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"There are no marks: {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
+
+
+# --- The command -----------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, print, and write where it was asked for."""
+    known, runtime = projects(), RUNTIMES[-1]
+    cookbook = recipes(runtime)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.packages", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="how often to measure everything (default: 3)")
+    parser.add_argument("--projects", nargs="+", choices=known, default=list(known))
+    parser.add_argument("--only", nargs="+", choices=[YoDawg.name, *cookbook], default=[YoDawg.name, *cookbook])
+    parser.add_argument("--cache", type=Path, help="where to keep the tools (default: nowhere)")
+    parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
+    parser.add_argument("--svg", type=Path, help="draw the plot into this file")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="yo-dawg-bench-") as scratch:
+        tools = Tools((options.cache or Path(scratch, "tools")).absolute(), available()[runtime])
+        chosen = {name: cookbook[name] for name in options.only if name in cookbook}
+        for recipe in chosen.values():
+            tools.path(recipe.tools)
+        with embedded_aws() as (aws, git):
+            aws.update_seconds = 0  # the others update no function
+            builder = Builder(aws, git, runtime)
+            builder.install()
+            builder.bootstrap()
+            results: Results = {}
+            for project in (known[name] for name in options.projects):
+                say(f"--- {project.name}")
+                folder = Path(scratch, project.name)
+                packagers: list[Packager] = [YoDawg(project, builder)] if YoDawg.name in options.only else []
+                for number, (name, recipe) in enumerate(chosen.items()):
+                    packagers.append(Script(name, project, recipe, Place(folder / str(number), tools, aws)))
+                results[project.name] = measure(packagers, options.rounds, folder / "unpacked", tools.python)
+    about = f"{platform_name()}; {runtime}; medians of {options.rounds} rounds."
+    text = f"{table(results)}\n\n{verdicts(results)}\n\n{about}"
+    print(text)
+    if options.readme:
+        options.readme.write_text(put_between(options.readme.read_text(), text))
+    if options.svg:
+        options.svg.write_text(plot(results))
+
+
+def platform_name() -> str:
+    """Say what machine this is, as far as the figures depend on it."""
+    return f"{os.cpu_count()} cores, {os.uname().sysname} {os.uname().machine}"
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -70,6 +70,8 @@ class Inspection:
     processes: Mapping[int, str]
     files: Sequence[str]
     tmp_bytes: int
+    tmp_highest: int
+    """The most that /tmp was seen to hold, in bytes; 0 where it is a folder of this machine's."""
     highest: int
     runtime_highest: int
 

@@ -96,6 +96,14 @@ def tree_of(root: str) -> tuple[list[str], int]:
     return sorted(names), size
 
 
+def used_bytes(mount: str) -> int:
+    """Return what a file system of its own holds, as its own blocks count it; 0 of a folder of the host's."""
+    if not os.path.ismount(mount):
+        return 0
+    seen = os.statvfs(mount)
+    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+
+
 class Supervisor:
     """One runtime process at a time, and what it leaves."""
 
@@ -109,6 +117,7 @@ class Supervisor:
         self.limit = 0
         self.highest = 0
         self.runtime_highest = 0
+        self.tmp_highest = 0
         self.pending = b""
 
     def tell(self, event: str, **facts: Any) -> None:
@@ -210,6 +219,7 @@ class Supervisor:
         used = sum(private_bytes(fields) for fields in everyone.values())
         self.highest = max(self.highest, used)
         self.runtime_highest = max(self.runtime_highest, everyone.get(self.runtime, {}).get("VmHWM", 0))
+        self.tmp_highest = max(self.tmp_highest, used_bytes(self.tmp))
         if self.limit and used > self.limit:
             largest = max(everyone, key=lambda pid: private_bytes(everyone[pid]))
             with contextlib.suppress(ProcessLookupError):
@@ -230,7 +240,8 @@ class Supervisor:
         self.watch()
         processes = {pid: command for pid in descendants() if (command := command_of(pid))}
         files, size = tree_of(self.tmp) if tmp else ([], 0)
-        self.tell("inspected", processes=processes, files=files, tmp_bytes=size, **self.memory())
+        sizes = {"tmp_bytes": size, "tmp_highest": self.tmp_highest}
+        self.tell("inspected", processes=processes, files=files, **sizes, **self.memory())
 
     def end(self) -> None:
         """End every process below this one; as process 1 the kernel does it anyway."""
