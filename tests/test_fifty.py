@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.embedded, NEWEST]
 SAMPLE = {"numpy", "lxml", "opentelemetry-sdk", "jsonschema", "boto3", "setuptools"}
 
 PACKAGES = {
-    "numpy": ("numpy==2.5.5", "import numpy.testing as t\nt.assert_allclose(1, 1)\nassert t.assert_equal"),
-    "scipy": ("scipy==1.18.1", "from scipy import linalg, stats\nassert linalg.det([[2.0]]) == 2"),
+    "numpy": ("numpy==2.4.6", "import numpy.testing as t\nt.assert_allclose(1, 1)\nassert t.assert_equal"),
+    "scipy": ("scipy==1.17.1", "from scipy import linalg, stats\nassert linalg.det([[2.0]]) == 2"),
     "pandas": ("pandas==3.1.1", "import pandas\nassert pandas.DataFrame({'a': [1, 2]}).a.sum() == 3"),
     "pyarrow": ("pyarrow==26.0.1", "import pyarrow.parquet, pyarrow as pa\nassert pa.array([1, 2]).sum().as_py() == 3"),
     "matplotlib": (
@@ -66,7 +66,7 @@ PACKAGES = {
     "cryptography": ("cryptography==50.0.2", "from cryptography.fernet import Fernet\nFernet(Fernet.generate_key())"),
     "pynacl": ("pynacl==1.6.2", "from nacl.signing import SigningKey\nSigningKey.generate().sign(b'a')"),
     "sqlalchemy": ("sqlalchemy==2.1.9", "import sqlalchemy\nassert sqlalchemy.create_engine('sqlite://').connect()"),
-    "networkx": ("networkx==3.7", "import networkx\nassert networkx.shortest_path(networkx.path_graph(3), 0, 2)"),
+    "networkx": ("networkx==3.6.1", "import networkx\nassert networkx.shortest_path(networkx.path_graph(3), 0, 2)"),
     "scikit-learn": (
         "scikit-learn==1.9.1",
         "from sklearn.linear_model import LinearRegression\nLinearRegression().fit([[1], [2]], [1, 2])",
@@ -101,7 +101,7 @@ PACKAGES = {
     ),
     "flask": ("flask==3.1.3", "import flask\nassert flask.Flask('a').test_client().get('/').status_code == 404"),
     "django": (
-        "django==6.1.3",
+        "django==5.2.19",
         "import django\nfrom django.conf import settings\n"
         "apps = ['django.contrib.auth', 'django.contrib.contenttypes', 'django.contrib.admin']\n"
         "settings.configured or settings.configure(INSTALLED_APPS=apps)\n"
