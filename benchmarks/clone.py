@@ -114,8 +114,8 @@ def make_apart(root: Path, name: str, fill: Callable[[Path], None]) -> None:
 
 def worker_job(url: str, target: Path) -> bytes:
     """Return what the git worker reads from its standard input."""
-    paths = {name: str(target / name) for name in ("objects", "checkout", "answer")}
-    return json.dumps({"source": {"url": url}, "ref": None, **paths}).encode()
+    paths = {name: str(target / name) for name in ("objects", "checkout", "sources", "answer")}
+    return json.dumps({"source": {"url": url}, "ref": None, "project": "", **paths}).encode()
 
 
 def measure(command: Sequence[str], target: Path, stdin: bytes = b"") -> tuple[float, float]:
