@@ -1241,13 +1241,15 @@ class Store:
         return digest.hexdigest()
 
     def holds(self, key: str, sha256: str) -> bool:
-        """Say whether there is such an object, with this SHA-256 (in hex) by S3's own reckoning."""
+        """Say whether there is such an object, with this SHA-256 (in hex) by S3's own reckoning.
+
+        One without any is not ours: we store none without.
+        """
         with aws_says(f"look for {self.uri(key)}"):
             found = self._ask(self.s3.head_object, key, ChecksumMode="ENABLED")
         if found is None:
             return False
-        checksum = found.get("ChecksumSHA256")
-        return checksum is None or in_hex(checksum) == sha256
+        return bool(in_hex(found.get("ChecksumSHA256", "")) == sha256)
 
     def _ask(self, call: Callable[..., Any], key: str, **options: str) -> Any:
         """Make a call about an object; return its answer, or None if there is no such object."""
@@ -1266,7 +1268,9 @@ class Store:
         """
         if error_code(error) in ("AccessDenied", "403"):
             where = {"Bucket": self.bucket, "Prefix": f"{self.prefix}/{key}", "ExpectedBucketOwner": self.owner}
-            return not self.s3.list_objects_v2(**where, MaxKeys=1).get("Contents")
+            # A key comes before those that it begins.
+            first = self.s3.list_objects_v2(**where, MaxKeys=1).get("Contents") or [{}]
+            return bool(first[0].get("Key") != where["Prefix"])
         return error_code(error) in ("NoSuchKey", "404")
 
     def read(self, key: str) -> tuple[bytes, str] | None:
@@ -4967,7 +4971,8 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
 def update_and_test(package: Package, target: Target, request: BuildRequest | RollbackRequest, job: Job) -> Target:
     """Give a function a package, unless it runs that already, and try it with the test event, if there is one.
 
-    A package that fails is taken back, also when time runs out: what was not tested is not deployed.
+    A package that fails is taken back, also when time runs out or Lambda's answer fails to come: what
+    was not tested is not deployed.
     Raises PackageError, DeployError.
     """
     changes = package.code_sha256 != target.code_sha256 or request.force
@@ -4975,7 +4980,7 @@ def update_and_test(package: Package, target: Target, request: BuildRequest | Ro
     try:
         running = put_code(package, target, job.store, job.aws) if changes else target
         problem = "" if request.test_event is None else run_test(running, request.test_event, job)
-    except OutOfTime:
+    except (OutOfTime, DeployError):
         if changes and request.test_event is not None:
             put_back(present, replace(target, code_sha256=package.code_sha256), job)
         raise
@@ -5000,8 +5005,8 @@ def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target
             raise DeployError(
                 f"Somebody else has updated {before.name} since this build began. Build again if this commit is to win."
             )
-        if tried and current.code_sha256 == package.code_sha256:
-            return  # Lambda took it, and its answer was lost
+        if current.code_sha256 == package.code_sha256 and (tried or package.code_sha256 != before.code_sha256):
+            return  # Lambda took it, and its answer was lost; or it runs that already
         tried = True
         revision = {"RevisionId": current.revision} if current.revision else {}
         aws.functions.update_function_code(
@@ -5556,7 +5561,8 @@ def find_digest(to: str, name: str, history: Sequence[Entry], store: Store) -> s
     """Find the one package of this digest, or built from this commit; raise DeployError."""
     if DIGEST.fullmatch(to):
         return to
-    built = {each.code_sha256: True for each in history if each.code_sha256 and (each.commit or "").startswith(to)}
+    good = [each for each in history if each.status not in ("failed", "interrupted")]
+    built = {each.code_sha256: True for each in good if each.code_sha256 and (each.commit or "").startswith(to)}
     digests = [key.rpartition("/")[2].removesuffix(".zip") for key in store.packages(name)]
     found = [*built] or [base64.b64encode(bytes.fromhex(each)).decode() for each in digests if each.startswith(to)]
     if not found:
@@ -5636,6 +5642,9 @@ def earlier_answer(
     if stored is None:
         return None
     result: dict[str, Any] = json.loads(stored[0])["result"]
+    failed = result["status"] == "failed"  # as a whole: of several functions this one may have been deployed
+    if failed and not waited:
+        return None
     for ledger in job.ledgers:
         ledger.is_attached = True
     job.log.say(f"{last.request_id} did the same until {utc(last.ended)}: this is its answer.")
@@ -5830,11 +5839,17 @@ def close_books(request: Request, result: dict[str, Any], job: Job, context: Lam
                 if is_news:
                     record(request, result, job)
             finally:
-                for ledger in job.ledgers:
-                    old = ledger.release(**(news(result, ledger.entry) if is_news else {}))
-                    job.store.delete([f"{key}{suffix}" for key in old for suffix in (".log", ".json")])
+                with contextlib.ExitStack() as each_of_them:  # whatever becomes of another
+                    for ledger in job.ledgers:
+                        each_of_them.callback(let_go, ledger, news(result, ledger.entry) if is_news else {}, job)
     except (YoDawgError, OSError) as error:
-        job.log.say(f"Warning: no record was kept: {error}")
+        job.log.say(f"Warning: the books could not be closed: {error}")
+
+
+def let_go(ledger: Ledger, how: Mapping[str, Any], job: Job) -> None:
+    """Release a ledger, and delete the records that are too old."""
+    old = ledger.release(**how)
+    job.store.delete([f"{key}{suffix}" for key in old for suffix in (".log", ".json")])
 
 
 def news(result: Mapping[str, Any], entry: Entry) -> dict[str, Any]:

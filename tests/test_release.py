@@ -660,3 +660,111 @@ def test_the_records_of_what_was_installed_are_digests(tmp_path: Path) -> None:
     assert list(first.records) == list(second.records) == ["a==1.0"]
     assert first.records["a==1.0"] != second.records["a==1.0"]
     json.dumps(dict(first.records))
+
+
+# --- What a review found --------------------------------------------------------------------------------
+
+DENIED = Response(403, b'{"message":"no"}', {"X-Amzn-ErrorType": "AccessDeniedException"})
+S3_DENIED = Response(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
+
+
+def test_a_function_whose_name_begins_anothers_can_be_built_first(stage: Stage) -> None:
+    """To this role S3 answers 403 for a key that is not there, and what is there begins like it."""
+    stage.create("api-2")
+    yo.Ledger("api-2", dataclasses.replace(new_entry(stage), request_id="another"), stage.job.store).take()
+    stage.account.fault = lambda service, request: (
+        S3_DENIED if request.startswith("GET") and request.partition("?")[0].endswith("/locks/api") else None
+    )
+    request, _ = stage.begin()
+    yo.take_ledgers(["api"], request, stage.another_job())
+
+
+def new_entry(stage: Stage) -> yo.Entry:
+    request, _ = stage.begin()
+    return yo.new_entry("api-2", request, stage.job.builder)
+
+
+def test_a_build_of_several_that_failed_is_not_answered_as_unchanged(stage: Stage) -> None:
+    stage.create("b")
+    names = ["api", "b"]
+    request = BuildRequest(names, "project", alias="live")
+
+    def begin() -> tuple[yo.Job, list[yo.Target]]:
+        job = stage.another_job()
+        yo.take_ledgers(names, request, job)
+        for ledger in job.ledgers:
+            ledger.entry = dataclasses.replace(ledger.entry, commit=first.commit, ref="main")
+        return job, [yo.preflight(name, request, job.builder, job.aws) for name in names]
+
+    first = stage.store()
+    second = Package.of("b", first.code_sha256, first.commit)
+    where = {"Bucket": "bucket", "Key": f"yo-dawg/{second.key}", "ChecksumAlgorithm": "SHA256"}
+    stage.job.aws.s3.copy_object(CopySource=f"bucket/yo-dawg/{first.key}", **where)
+    job, targets = begin()
+    stage.account.fault = lambda service, request: DENIED if "/functions/b/aliases" in request else None
+    with pytest.raises(DeployError) as failed:
+        yo.deploy_all([first, second], targets, request, job)
+    stage.account.fault = None
+    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    job, targets = begin()
+    assert yo.earlier_answer(request, targets, job) is None
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_what_was_not_tested_is_taken_back_when_lambda_does_not_answer(stage: Stage, status: int) -> None:
+    left, updates = 4, 0
+
+    def fault(service: str, request: str) -> Response | None:
+        nonlocal left, updates
+        updates += request.startswith("PUT") and request.partition("?")[0].endswith("/code")
+        if service == "lambda" and updates == 2 and "/configuration" in request and left:  # the first is a rehearsal
+            left -= 1
+            return Response(status, b'{"message":"not now"}', {"X-Amzn-ErrorType": "TooManyRequestsException"})
+        return None
+
+    package, before = stage.store(BAD), stage.runs
+    stage.account.fault = fault
+    with pytest.raises((DeployError, PackageError)):
+        stage.deploy(package, test_event={"n": 1})
+    stage.account.fault = None
+    assert stage.runs == before
+
+
+def test_a_stored_package_that_somebody_has_replaced_is_not_put_back(stage: Stage) -> None:
+    first, second = stage.store(), stage.store()
+    stage.record(first)
+    stage.record(second)
+    stage.job.aws.s3.put_object(Bucket="bucket", Key=f"yo-dawg/{first.key}", Body=small_zip({"app.py": "evil = 1\n"}))
+    with pytest.raises(DeployError, match="is not stored any more"):
+        stage.rollback()
+    assert stage.runs == second.code_sha256
+
+
+def test_a_rollback_to_a_commit_does_not_take_what_failed_its_test(stage: Stage) -> None:
+    commit = "ab" * 20
+    good, other = stage.store(commit=commit), stage.store()
+    stage.record(good)
+    stage.record(other)
+    bad = stage.store(BAD, commit=commit)  # the same commit, with newer dependencies
+    request, target = stage.begin(test_event={})
+    job = stage.another_job()
+    yo.take_ledgers(["api"], request, job)
+    with pytest.raises(PackageError) as failed:
+        yo.deploy_all([bad], [target], request, job)
+    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    stage.rollback(commit)
+    assert stage.runs == good.code_sha256
+
+
+def test_one_ledger_that_cannot_be_let_go_does_not_hold_the_others(stage: Stage) -> None:
+    stage.create("b")
+    request = BuildRequest(["api", "b"], "project")
+    job = stage.another_job()
+    yo.take_ledgers(["api", "b"], request, job)
+    stage.account.fault = lambda service, request: (
+        S3_DENIED if request.startswith("PUT") and "/locks/api" in request else None
+    )
+    yo.close_books(request, {"status": "deployed"}, job, Context(job.builder.arn))
+    stage.account.fault = None
+    page = yo.Ledger("b", job.ledgers[0].entry, job.store).read()[0]
+    assert page.holder is None
