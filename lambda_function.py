@@ -5361,7 +5361,9 @@ def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Tar
     """Install, prune, stage, prove and zip; meanwhile fetch the package that was made before."""
     space, log, shell = job.space, job.log, job.shell
     # A file without a name: no build can change it.
-    with tempfile.TemporaryFile(dir=space.root) as file, ThreadPoolExecutor(1) as aside:
+    with tempfile.TemporaryFile(dir=space.root) as file, contextlib.ExitStack() as stack:
+        aside = ThreadPoolExecutor(1)
+        stack.callback(aside.shutdown, wait=False)  # a download that hangs must not outlast the deadline
         fetching = aside.submit(former_package, targets[0], file, job)
         with log.step("install", "[3/8] install requirements"):
             read_patterns(checkout.project)  # what makes no sense is refused before the work
