@@ -5005,8 +5005,8 @@ def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target
             raise DeployError(
                 f"Somebody else has updated {before.name} since this build began. Build again if this commit is to win."
             )
-        if current.code_sha256 == package.code_sha256 and (tried or package.code_sha256 != before.code_sha256):
-            return  # Lambda took it, and its answer was lost; or it runs that already
+        if tried and current.code_sha256 == package.code_sha256:
+            return  # Lambda took it, and its answer was lost
         tried = True
         revision = {"RevisionId": current.revision} if current.revision else {}
         aws.functions.update_function_code(
