@@ -1003,6 +1003,11 @@ class Shell:
         kill_below(os.getpid(), self._spared)
 
 
+def own_program(program: Callable[[], None], *options: str) -> list[str | Path]:
+    """Return the arguments that run the source of a function of this file, and nothing else, in a new interpreter."""
+    return [sys.executable, "-P", *options, "-c", f"{inspect.getsource(program)}\n{program.__name__}()"]
+
+
 def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
     """Yield the lines that a process prints, until it ends.
 
@@ -4304,27 +4309,29 @@ class Proof:
     """What they unzip to."""
 
 
-def fetch_layers(target: Target, job: Job) -> list[Path] | None:
-    """Fetch and unpack what is in /opt for a function, a folder for each of its layers; None if it cannot be had."""
-    folders = []
+def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
+    """Fetch a function's layers and unpack them over each other, as Lambda does in /opt.
+
+    Returns the folder and the bytes of all of them, as Lambda counts; None if one cannot be had.
+    """
+    folder, total = job.space.layers / target.name, 0
+    archive = job.space.root / "layer.zip"
     for arn in target.layers:
-        folder = job.space.layers / hashlib.sha256(arn.encode()).hexdigest()
         try:
-            if not folder.is_dir():
-                archive = job.space.root / "layer.zip"
-                with aws_says(f"read the layer {arn}"):
-                    place = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]["Location"]
-                fetch_from_aws(place, archive)
-                # In a child, since it is another's.
-                folder.mkdir(parents=True)
-                job.shell.run(Command([sys.executable, "-m", "zipfile", "-e", archive, folder], job.space.root))
-                archive.unlink()
-        except (YoDawgError, CommandFailed, OSError, LookupError) as error:
-            remove_tree(folder)
-            job.log.say(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
+            with aws_says(f"read the layer {arn}"):
+                content = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]
+            fetch_from_aws(content["Location"], archive)
+            with archive.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != in_hex(content["CodeSha256"]):
+                    raise OSError("it has another SHA-256 than Lambda says")
+            # In a child, since it is another's.
+            said = job.shell.run(Command([*own_program(unpack_layer, "-S"), archive, folder], job.space.root))
+            total += int(said.split()[-2])
+        except (YoDawgError, CommandFailed, OSError, LookupError, ValueError) as error:
+            told = error.tail if isinstance(error, CommandFailed) else str(error)
+            job.log.say(f"Warning: the layer {arn} cannot be read: {printable(told)}.")
             return None
-        folders.append(folder)
-    return folders
+    return folder, total
 
 
 def fetch_from_aws(place: str, target: Path) -> None:
@@ -4333,6 +4340,26 @@ def fetch_from_aws(place: str, target: Path) -> None:
         raise OSError("AWS gives no address for it")
     with urllib.request.urlopen(place, timeout=60) as source, target.open("wb") as file:  # noqa: S310  # AWS's own
         shutil.copyfileobj(source, file, 1 << 20)
+
+
+def unpack_layer() -> None:
+    """Unpack a zip over what is there, links included.  Runs as a program of its own, like ``import_handler``."""
+    import os
+    import stat
+    import sys
+    import zipfile
+
+    archive, folder = zipfile.ZipFile(sys.argv[1]), sys.argv[2]
+    os.makedirs(folder, exist_ok=True)
+    for info in archive.infolist():
+        path = os.path.join(folder, info.filename)
+        if os.path.islink(path):
+            os.unlink(path)
+        path = archive.extract(info, folder)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            os.unlink(path)
+            os.symlink(archive.read(info), os.fsencode(path))
+    print(sum(info.file_size for info in archive.infolist()), "bytes")
 
 
 def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
@@ -4386,18 +4413,14 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def try_import(target: Target, layers: Sequence[Path] | None, job: Job) -> Proof:
+def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Proof:
     """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
     space, staging = job.space, str(job.space.staging)
     answer = space.root / "proof.json"
     remove_tree(answer)
     module, _, function = target.handler.rpartition(".")
-    layered = [*reversed(layers or ())]  # a later one covers an earlier one
-    places = [staging, f"{staging}/lib", *(f"{each}/lib" for each in layered)]
-    libraries = ":".join(filter(None, [job.settings.library_path, *places]))
-    of_layers = [
-        str(each / path) for each in layered for path in (f"python/lib/{job.builder.runtime}/site-packages", "python")
-    ]
+    opt, layer_bytes = layers or ("/opt", 0)
+    libraries = ":".join(filter(None, [job.settings.library_path, staging, f"{staging}/lib", f"{opt}/lib"]))
     environ = {
         **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
@@ -4407,26 +4430,34 @@ def try_import(target: Target, layers: Sequence[Path] | None, job: Job) -> Proof
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
         "LD_LIBRARY_PATH": libraries,
-        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
         "TMPDIR": str(space.scratch),
         "TZ": ":UTC",
         "_HANDLER": target.handler,
-        **{name: value.replace("/var/task", staging) for name, value in target.environment.items()},
+        **{
+            name: re.sub("(^|:)/opt(?=/|:|$)", rf"\g<1>{opt}", value.replace("/var/task", staging))
+            for name, value in target.environment.items()
+        },
     }
+    # As Lambda's own /var/runtime/bootstrap.py does: layers come after the package, unless the function has a
+    # PYTHONPATH of its own; and the .pth files of both are read.
+    own_path = [each for each in environ.get("PYTHONPATH", "").split(":") if each]
+    of_layers = [f"{opt}/python/lib/{job.builder.runtime}/site-packages", f"{opt}/python"]
+    sites = [staging] if own_path else [staging, *of_layers]
     question = {
         "module": module.replace("/", "."),
         "function": function,
-        "path": [staging, *of_layers, *filter(None, environ.get("PYTHONPATH", "").split(":"))],
+        "path": [*sites, *own_path],
+        "sites": sites,
         "environ": environ,
         "seconds": SECONDS_TO_IMPORT,
         "answer": str(answer),
     }
-    program = f"{inspect.getsource(import_handler)}\nimport_handler()"
     change_modes(space, "a-w", job.shell)
     try:
         printed = job.shell.run(
             Command(
-                [sys.executable, "-P", "-s", "-c", program],
+                own_program(import_handler, "-s"),
                 cwd=space.staging,
                 environ={"LD_LIBRARY_PATH": libraries},
                 stdin=json.dumps(question).encode(),
@@ -4443,7 +4474,7 @@ def try_import(target: Target, layers: Sequence[Path] | None, job: Job) -> Proof
         proof,
         failure=proof.failure and job.log.mask(proof.failure),
         with_layers=layers is not None,
-        layer_bytes=sum(each.stat().st_size for folder in layered for each in entries_below(folder) if each.is_file()),
+        layer_bytes=layer_bytes,
     )
 
 
@@ -4483,6 +4514,7 @@ def import_handler() -> None:
     import json
     import os
     import signal
+    import site
     import sys
     import traceback
 
@@ -4511,6 +4543,8 @@ def import_handler() -> None:
     signal.alarm(job["seconds"])
     failure, hopeless = None, False
     try:
+        for each in job["sites"]:
+            site.addsitedir(each)
         module = importlib.import_module(job["module"])
         if not hasattr(module, job["function"]):
             failure, hopeless = f"{job['module']} defines no {job['function']!r}", True
@@ -4597,11 +4631,10 @@ def write_bytecode(proof: Proof, laid: Set[str], installed: Installed, job: Job)
         if name in there:
             there[name].unlink()
     before = there.keys() - laid
-    program = f"{inspect.getsource(compile_modules)}\ncompile_modules()"
     own = [name for name in names if name not in installed.owners]
     question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
     try:
-        job.shell.run(Command([sys.executable, "-P", "-S", "-c", program], space.root, stdin=question.encode()))
+        job.shell.run(Command(own_program(compile_modules, "-S"), space.root, stdin=question.encode()))
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None

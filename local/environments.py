@@ -208,7 +208,9 @@ class Environment:
     def start(self) -> None:
         """Start a runtime process, and talk to no other from now on."""
         self.exchange = self.api.renew()
-        argv = [self.sandbox.inside(self.room.image.python), "-m", "awslambdaric", self.facts.handler]
+        inside = self.sandbox.inside
+        bootstrap = inside("/var/runtime/bootstrap.py")
+        argv = [inside(self.room.image.python), bootstrap, self.facts.handler, inside("/opt")]
         self.alive = True
         self.sandbox.start(argv, self.environ())
 

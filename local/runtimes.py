@@ -30,9 +30,10 @@ from pathlib import Path
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 # A change here makes every cached runtime anew.
-LAYOUT = "1"
+LAYOUT = "2"
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 # What Lambda's own site-packages and /var/runtime hold. The versions and hashes are those of requirements.txt.
 SITE_PACKAGES = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
@@ -198,7 +199,8 @@ def prepare(name: str, cache: Path | None = None) -> RuntimeImage:
     cache = cache or default_cache()
     pins = requirement_lines(SITE_PACKAGES + RUNTIME_PACKAGES, REQUIREMENTS.read_text())
     version = ".".join(map(str, interpreter.version))
-    key = hashlib.sha256(repr((LAYOUT, version, str(interpreter.executable), pins)).encode()).hexdigest()[:12]
+    facts = (LAYOUT, version, str(interpreter.executable), pins, BOOTSTRAP.read_text())
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     root = cache / f"{name}-{key}"
     if not root.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -227,6 +229,7 @@ def make_root(interpreter: Interpreter, root: Path) -> None:
         write_devices(root)
     (root / "var/rapid/supervisor.py").touch()
     install_packages(interpreter, root)
+    shutil.copy2(BOOTSTRAP, root / "var/runtime")
 
 
 def copy_interpreter(interpreter: Interpreter, root: Path) -> None:

@@ -167,8 +167,8 @@ def test_only_the_runtime_is_running(functions: Functions, probe: str) -> None:
             for pid in os.listdir("/proc") if pid.isdecimal()
         )
     """
-    [supervisor, runtime] = sorted(functions.ask(probe, code), key=lambda words: words[-1] == "probe.handler")
-    assert runtime == ["awslambdaric", "probe.handler"]
+    [supervisor, runtime] = sorted(functions.ask(probe, code), key=lambda words: words[-1] == "/opt")
+    assert runtime == ["probe.handler", "/opt"]
     assert supervisor[-1] == "/tmp"
 
 
