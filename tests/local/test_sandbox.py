@@ -350,3 +350,13 @@ def test_the_peak_of_the_runtimes_memory_is_known(aws: EmbeddedAWS, functions: F
     functions.ask(name, "kept = os.urandom(100 * 2**20); del kept")
     [environment] = aws.environments(name)
     assert 100 * 2**20 < environment.peak_rss_bytes < 200 * 2**20
+
+
+def test_the_most_that_tmp_held_is_known(aws: EmbeddedAWS, functions: Functions) -> None:
+    name = functions.create("peak-of-tmp")
+    functions.ask(name, "pathlib.Path('/tmp/filled').write_bytes(bytes(5 * 2**20))")
+    functions.ask(name, "os.remove('/tmp/filled')")
+    [environment] = aws.environments(name)
+    seen = environment.inspect(tmp=True)
+    assert seen.tmp_bytes == 0
+    assert 5 * 2**20 <= seen.tmp_highest < 6 * 2**20
