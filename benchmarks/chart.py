@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
-.title { font-size: 14px; font-weight: 600 }
+.title { font-size: 13px; font-weight: 600 }
 .value { font-variant-numeric: tabular-nums }
 .bar { fill: #8c959f }
 .ours { fill: #0969da }
@@ -19,7 +19,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 }
 """
 
-NAMES, BARS, VALUES, ROW, TITLE, GAP = 100, 150, 60, 18, 30, 14
+NAMES, BARS, VALUES, ROW, TITLE, GAP = 96, 96, 58, 18, 30, 14
 """Widths of the parts of a panel, heights of its rows and of its title, and the space below it, in pixels."""
 
 
@@ -32,7 +32,7 @@ class Panel:
     unit: str
 
 
-def svg(rows: Sequence[Sequence[Panel]], ours: str) -> str:
+def svg(title: str, rows: Sequence[Sequence[Panel]], ours: str) -> str:
     """Return a picture of panels in rows; the bars of the one that is ours stand out."""
     width = (NAMES + BARS + VALUES) * max(map(len, rows))
     parts, top = [], 0
@@ -41,7 +41,7 @@ def svg(rows: Sequence[Sequence[Panel]], ours: str) -> str:
             parts += draw(panel, column * (NAMES + BARS + VALUES), top, ours)
         top += TITLE + ROW * max(len(panel.bars) for panel in row) + GAP
     size = f'width="{width}" height="{top}" viewBox="0 0 {width} {top}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}><title>{escape(title)}</title>'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
 
 
@@ -56,6 +56,11 @@ def draw(panel: Panel, left: int, top: int, ours: str) -> list[str]:
         parts += [
             f'<text x="{left + NAMES - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
             f'<rect class="{kind}" x="{left + NAMES}" y="{y + 1}" width="{length:.1f}" height="{ROW - 4}" rx="2"/>',
-            f'<text class="value" x="{left + NAMES + length + 5:.1f}" y="{y + 12}">{value:.3g} {panel.unit}</text>',
+            f'<text class="value" x="{left + NAMES + length + 5:.1f}" y="{y + 12}">{figure(value)} {panel.unit}</text>',
         ]
     return parts
+
+
+def figure(value: float) -> str:
+    """Return a number with as many digits as anybody reads."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

@@ -7,6 +7,7 @@ Each packager builds one project again and again: "cold" (nothing of it is there
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from local.__main__ import architecture, without_own_account
+from local.__main__ import architecture, client_environment, without_own_account
 from local.aws import EmbeddedAWS
 from local.supervisor import private_bytes, process_fields
 from tests.embedded import BUCKET, Builder, lay_out
@@ -292,11 +293,12 @@ class Script:
 
     def build(self, *, watch_disk: bool) -> Sample:
         """Run the script."""
+        environ = self.environ()
         with (self.folder.parent / "output").open("w+") as output:
             began = time.perf_counter()
             process = subprocess.Popen(
                 ["bash", "-e", "-c", self.recipe.script],
-                cwd=self.folder, env=self.environ(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=self.folder, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
             with watching(process.pid, self.folder if watch_disk else None) as seen:
                 status = process.wait()
@@ -310,6 +312,7 @@ class Script:
         """Return an environment with the user's own settings for package indexes, but for no other AWS."""
         return {
             **without_own_account(os.environ),
+            **client_settings(),
             **self.place.aws.environ,
             "PATH": self.place.tools.path(self.recipe.tools),
             "BUCKET": BUCKET,
@@ -332,6 +335,15 @@ class Script:
             raise SystemExit(f"{self.name}: {result} names no package in S3")
         body: bytes = self.place.aws.client("s3").get_object(Bucket=BUCKET, Key=found[1])["Body"].read()
         return body
+
+
+@functools.cache
+def client_settings() -> dict[str, str]:
+    """Return where packages come from, the same for all: uv does not read pip's own settings."""
+    found = client_environment()
+    if "PIP_INDEX_URL" in found:
+        found.setdefault("UV_DEFAULT_INDEX", found["PIP_INDEX_URL"])
+    return {**found, "UV_SYSTEM_CERTS": "1"}
 
 
 @dataclass(frozen=True)

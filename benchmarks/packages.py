@@ -9,11 +9,11 @@ uv) and Chalice, in turns, and prints a table of what it took, and how that does
 the cache (by default a temporary folder).
 
 A round is, for each packager: a cold build (empty caches; yo-dawg has a new execution environment and the toolchain
-in S3 only), a build after a change of the handler, and a build after no change.  The times are medians; peaks of
-memory are the highest of all rounds.  One more round comes first: it warms up the machine, and is the one in which
-the disk is watched.  yo-dawg's times include the clone, the upload and the update of the function; SAM's the upload.
-Packages are imported from a disk, by the runtime's interpreter, once their files are out of the page cache
-(posix_fadvise; what the interpreter itself needs stays there).
+in S3 only), a build after a change of the handler, and one after no change, both with what the one before has left.
+The times are medians; peaks of memory are the highest of all rounds.  One more round comes first: it warms up the
+machine, and is the one in which the disk is watched.  yo-dawg's times include the clone, the upload and the update
+of the function; SAM's the upload.  Packages are imported from a disk, by the runtime's interpreter, once their files
+are out of the page cache (posix_fadvise; what the interpreter itself needs stays there).
 """
 
 from __future__ import annotations
@@ -250,22 +250,23 @@ def judge(results: Results) -> Iterable[tuple[str, float, float]]:
 
 
 def plot(results: Results) -> str:
-    """Return the times, the sizes and the imports as an SVG picture."""
+    """Return everything but the limits as an SVG picture."""
     titles = {COLD: "cold build", CODE: "code changed", NOTHING: "nothing changed"}
-    rows = []
+    rows: list[list[Panel]] = []
     for project, by_packager in results.items():
         built = {name: figures for name, figures in by_packager.items() if figures.samples}
-        rows.append(
-            [
-                *(
-                    Panel(f"{project}: {title}", {name: each.seconds(phase) for name, each in built.items()}, "s")
-                    for phase, title in titles.items()
-                ),
-                Panel(f"{project}: zip", {name: each.zip_bytes / MB for name, each in built.items()}, "MB"),
-                Panel(f"{project}: import", {name: each.import_seconds() for name, each in built.items()}, "s"),
-            ]
-        )
-    return svg(rows, YoDawg.name)
+        times = [
+            Panel(f"{project}: {title}", {name: each.seconds(phase) for name, each in built.items()}, "s")
+            for phase, title in titles.items()
+        ]
+        imported = Panel("import", {name: each.import_seconds() for name, each in built.items()}, "s")
+        sizes = [
+            Panel("zip", {name: each.zip_bytes / MB for name, each in built.items()}, "MB"),
+            Panel("memory", {name: each.peak("memory_bytes") / MB for name, each in built.items()}, "MB"),
+            Panel("disk", {name: each.disk_bytes / MB for name, each in built.items()}, "MB"),
+        ]
+        rows += [[*times, imported], sizes]
+    return svg("What each packager takes for each project", rows, YoDawg.name)
 
 
 def put_between(text: str, new: str) -> str:

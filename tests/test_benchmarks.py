@@ -31,7 +31,7 @@ def test_a_round_measures_every_phase_of_each_packager(builder: Builder, tmp_pat
     text = packages.table({"tiny": figures})
     assert [line.count("|") for line in text.splitlines()] == [10] * 5
     picture = ElementTree.fromstring(packages.plot({"tiny": figures}))  # noqa: S314 (it is ours)
-    assert len(picture.findall("{*}rect[@class='ours']")) == len(PHASES) + 2
+    assert len(picture.findall("{*}rect[@class='ours']")) == len(PHASES) + 4
 
 
 def figures_of(seconds: dict[str, float], **more: int) -> packages.Figures:
