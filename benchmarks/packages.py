@@ -283,41 +283,47 @@ def put_between(text: str, new: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Measure, print, and write where it was asked for."""
-    known, runtime = projects(), RUNTIMES[-1]
-    cookbook = recipes(runtime)
+    everyone = [YoDawg.name, *recipes(RUNTIMES[-1])]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.packages", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often to measure everything (default: 3)")
-    parser.add_argument("--projects", nargs="+", choices=known, default=list(known))
-    parser.add_argument("--only", nargs="+", choices=[YoDawg.name, *cookbook], default=[YoDawg.name, *cookbook])
+    parser.add_argument("--projects", nargs="+", choices=projects(), default=list(projects()))
+    parser.add_argument("--only", nargs="+", choices=everyone, default=everyone)
     parser.add_argument("--cache", type=Path, help="where to keep the tools (default: nowhere)")
     parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
     parser.add_argument("--svg", type=Path, help="draw the plot into this file")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="yo-dawg-bench-") as scratch:
-        tools = Tools((options.cache or Path(scratch, "tools")).absolute(), available()[runtime])
-        chosen = {name: cookbook[name] for name in options.only if name in cookbook}
-        for recipe in chosen.values():
-            tools.path(recipe.tools)
-        with embedded_aws() as (aws, git):
-            aws.update_seconds = 0  # the others update no function
-            builder = Builder(aws, git, runtime)
-            builder.install()
-            builder.bootstrap()
-            results: Results = {}
-            for project in (known[name] for name in options.projects):
-                say(f"--- {project.name}")
-                folder = Path(scratch, project.name)
-                packagers: list[Packager] = [YoDawg(project, builder)] if YoDawg.name in options.only else []
-                for number, (name, recipe) in enumerate(chosen.items()):
-                    packagers.append(Script(name, project, recipe, Place(folder / str(number), tools, aws)))
-                results[project.name] = measure(packagers, options.rounds, folder / "unpacked", tools.python)
-    about = f"{platform_name()}; {runtime}; medians of {options.rounds} rounds."
+        results = measure_all(options, Path(scratch))
+    about = f"{platform_name()}; {RUNTIMES[-1]}; medians of {options.rounds} rounds."
     text = f"{table(results)}\n\n{verdicts(results)}\n\n{about}"
     print(text)
     if options.readme:
         options.readme.write_text(put_between(options.readme.read_text(), text))
     if options.svg:
         options.svg.write_text(plot(results))
+
+
+def measure_all(options: argparse.Namespace, scratch: Path) -> Results:
+    """Install the tools, start an AWS, and measure one project after the other."""
+    runtime = RUNTIMES[-1]
+    tools = Tools((options.cache or scratch / "tools").absolute(), available()[runtime])
+    chosen = {name: recipe for name, recipe in recipes(runtime).items() if name in options.only}
+    for recipe in chosen.values():
+        tools.path(recipe.tools)
+    results: Results = {}
+    with embedded_aws() as (aws, git):
+        aws.update_seconds = 0  # the others update no function
+        builder = Builder(aws, git, runtime)
+        builder.install()
+        builder.bootstrap()
+        for project in (projects()[name] for name in options.projects):
+            folder = scratch / project.name
+            packagers: list[Packager] = [YoDawg(project, builder)] if YoDawg.name in options.only else []
+            for number, (name, recipe) in enumerate(chosen.items()):
+                packagers.append(Script(name, project, recipe, Place(folder / str(number), tools, aws)))
+            results[project.name] = measure(packagers, options.rounds, folder / "unpacked", tools.python)
+            say(table({project.name: results[project.name]}))
+    return results
 
 
 def platform_name() -> str:
