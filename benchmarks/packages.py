@@ -294,7 +294,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="yo-dawg-bench-") as scratch:
         results = measure_all(options, Path(scratch))
-    about = f"{platform_name()}; {RUNTIMES[-1]}; medians of {options.rounds} rounds."
+    about = f"{platform_name()}; {RUNTIMES[-1]}; rounds: {options.rounds}."
     text = f"{table(results)}\n\n{verdicts(results)}\n\n{about}"
     print(text)
     if options.readme:
