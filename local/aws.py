@@ -188,7 +188,7 @@ class EmbeddedAWS:
         )
         room = sandbox.Room(
             image=runtimes.prepare(config["Runtime"], self.cache),
-            task=code.tree,
+            task=self.api.codes.tree(code),
             layers=self.api.codes.merged(unit.layers),
             tmp_bytes=config["EphemeralStorage"]["Size"] * 2**20,
             memory_bytes=config["MemorySize"] * 2**20,

@@ -1,4 +1,4 @@
-"""Deployment packages: checked as Lambda checks them, and unpacked with their modes and symlinks."""
+"""Deployment packages: checked as Lambda checks them, and unpacked, modes and symlinks and all, once they are run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ class Code:
     size: int
     unzipped_size: int
     archive: Path
-    tree: Path
 
 
 class CodeStore:
@@ -48,51 +47,59 @@ class CodeStore:
         self.known: dict[str, Code] = {}
 
     def add(self, content: bytes) -> Code:
-        """Check and unpack a package, or raise BadPackage."""
+        """Check and keep a package, or raise BadPackage."""
         digest = hashlib.sha256(content)
         with self.lock:
             if digest.hexdigest() not in self.known:
-                self.known[digest.hexdigest()] = self.unpack(content, digest.hexdigest(), digest.digest())
+                size = unzipped_size(content)
+                self.root.mkdir(parents=True, exist_ok=True)
+                archive = self.root / f"{digest.hexdigest()}.zip"
+                archive.write_bytes(content)
+                sha256 = base64.b64encode(digest.digest()).decode()
+                self.known[digest.hexdigest()] = Code(sha256, len(content), size, archive)
             return self.known[digest.hexdigest()]
 
-    def unpack(self, content: bytes, name: str, digest: bytes) -> Code:
-        """Unpack a package next to its archive."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=self.root))
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                size = sum(info.file_size for info in archive.infolist())
-                if size >= UNZIPPED_LIMIT:
-                    raise BadPackage(f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes")
-                unpack(archive, scratch)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            remove_tree(scratch)
-            raise BadPackage(
-                "Could not unzip uploaded file. Please check your file, then try to upload again."
-            ) from error
-        except BadPackage:
-            remove_tree(scratch)
-            raise
-        tree, kept = self.root / name, self.root / f"{name}.zip"
-        scratch.chmod(0o755)
-        scratch.rename(tree)
-        kept.write_bytes(content)
-        return Code(base64.b64encode(digest).decode(), len(content), size, kept, tree)
+    def tree(self, code: Code) -> Path:
+        """Return the folder in which a package is unpacked."""
+        target = code.archive.with_suffix("")
+        with self.lock:
+            if not target.exists():
+                scratch = Path(tempfile.mkdtemp(dir=self.root))
+                with zipfile.ZipFile(code.archive) as archive:
+                    unpack(archive, scratch)
+                scratch.chmod(0o755)
+                scratch.rename(target)
+        return target
 
     def merged(self, layers: Sequence[Code]) -> Path | None:
         """Return a tree that holds these layers, later ones over earlier ones; None if there is no layer."""
         if len(layers) < 2:
-            return layers[0].tree if layers else None
+            return self.tree(layers[0]) if layers else None
         name = hashlib.sha256("".join(layer.sha256 for layer in layers).encode()).hexdigest()
-        target = self.root / f"layers-{name}"
+        target, trees = self.root / f"layers-{name}", [self.tree(layer) for layer in layers]
         with self.lock:
             if not target.exists():
                 scratch = Path(tempfile.mkdtemp(dir=self.root))
-                for layer in layers:
-                    shutil.copytree(layer.tree, scratch, symlinks=True, dirs_exist_ok=True)
+                for tree in trees:
+                    shutil.copytree(tree, scratch, symlinks=True, dirs_exist_ok=True)
                 scratch.chmod(0o755)
                 scratch.rename(target)
         return target
+
+
+def unzipped_size(content: bytes) -> int:
+    """Return the bytes that a package unzips to, once each of its members was read; raise BadPackage."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+            if size >= UNZIPPED_LIMIT:
+                raise BadPackage(f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes")
+            list(entries(archive))  # which refuses bad names
+            if archive.testzip():
+                raise zipfile.BadZipFile
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BadPackage("Could not unzip uploaded file. Please check your file, then try to upload again.") from error
+    return size
 
 
 def entries(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, zipfile.ZipInfo, int]]:
@@ -114,7 +121,7 @@ def unpack(archive: zipfile.ZipFile, target: Path) -> None:
         if info.is_dir():
             path.mkdir(exist_ok=True)
         elif stat.S_ISLNK(mode):
-            links.append((path, archive.read(info).decode()))
+            links.append((path, os.fsdecode(archive.read(info))))
         else:
             with archive.open(info) as source, open(path, "wb") as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)
