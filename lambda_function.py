@@ -1653,6 +1653,17 @@ class Former:
         """Return a member's content."""
         return b"".join(self._inflated(self._members[name]))
 
+    def extract(self, name: str, target: Path) -> str:
+        """Write a member's content to a file that is not there yet; return its SHA-256 as a RECORD has it."""
+        info, digest = self._members[name], hashlib.sha256()
+        with target.open("xb") as file:
+            for piece in self._inflated(info):
+                digest.update(piece)
+                file.write(piece)
+        if info.external_attr >> 16 & stat.S_IXUSR:
+            target.chmod(0o755)
+        return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+
     def find(self, info: zipfile.ZipInfo, path: Path) -> zipfile.ZipInfo | None:
         """Return the member that holds what this file holds, if there is one.
 
@@ -2134,6 +2145,80 @@ class Source:
         for line in key.splitlines():  # logs are masked line by line
             log.hide("" if line.startswith("-----") else line.strip())
         return cls(settings.repository_url(repo_name), settings.username, token, key, passphrase, settings.known_hosts)
+
+
+def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, str] | None:
+    """Return the commit that is asked for and its ref, if a plain question to an HTTP server tells them.
+
+    It needs no toolchain.  Else None: whatever is wrong, the clone finds it too, and says it in words.
+    """
+    if request.ref and is_full_id(request.ref):
+        return request.ref, request.ref
+    if origin(source.url)[0] not in PORTS or origin(source.url)[0] == "ssh":
+        return None
+    answer = job.space.root / "refs.json"
+    names = [name.decode() for name in ref_names(request.ref)] if request.ref else ["HEAD"]
+    user = f"{source.username or DEFAULT_USERNAME}:{source.token}" if source.token else None
+    question = {"url": source.url, "user": user, "names": names, "seconds": STALL_SECONDS, "answer": str(answer)}
+    functions = [inspect.getsource(each) for each in (http_client, ask_refs)]
+    program = "\n\n".join(["from __future__ import annotations", *functions, "ask_refs()"])
+    command = Command([sys.executable, "-P", "-s", "-c", program], job.space.root, stdin=json.dumps(question).encode())
+    with job.log.step("look", f"[1/8] look at {source.url}"), contextlib.suppress(CommandFailed, OSError):
+        job.shell.run(command)
+        found = json.loads(answer.read_bytes())
+        if len(found) == 1 and is_full_id(found[0][1]):
+            return found[0][1], short_ref(found[0][0])
+    return None
+
+
+def http_client(url: str, seconds: float) -> Any:
+    """Return an HTTP client for an address, through a proxy if the environment says so."""
+    import urllib.parse
+    import urllib.request
+
+    import urllib3
+
+    parts = urllib.parse.urlsplit(url)
+    proxy = None if urllib.request.proxy_bypass(parts.netloc) else urllib.request.getproxies().get(parts.scheme)
+    options: dict[str, Any] = {"timeout": seconds, "maxsize": 50, "cert_reqs": "CERT_REQUIRED"}
+    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+
+
+def ask_refs() -> None:
+    """Ask a Git host which commits some refs are at, and write them down.  Runs as a program of its own.
+
+    The program is this function's source and that of the one before: so it starts at once.  It reads
+    the list of refs that a server sends without being told of a protocol version (gitprotocol-http(5)).
+    """
+    import json
+    import sys
+
+    import urllib3
+
+    job = json.load(sys.stdin)
+    headers = urllib3.make_headers(basic_auth=job["user"]) if job["user"] else {}
+    url = f"{job['url']}/info/refs?service=git-upload-pack"
+    try:
+        reply = http_client(url, job["seconds"]).request(
+            "GET", url, headers=headers, redirect=False, preload_content=False
+        )
+        content = reply.read(10_000_000)
+    except urllib3.exceptions.HTTPError as error:
+        sys.exit(f"It could not be asked: {type(error).__name__}")
+    if reply.status != 200 or not content.startswith(b"001e# service=git-upload-pack\n0000"):
+        sys.exit(f"It did not say: HTTP {reply.status}")
+    refs, head, at = {}, None, 34
+    while size := int(content[at : at + 4], 16):
+        line, _, abilities = content[at + 4 : at + size].rstrip(b"\n").partition(b"\0")
+        for each in abilities.split():
+            if each.startswith(b"symref=HEAD:"):
+                head = each.removeprefix(b"symref=HEAD:").decode()
+        commit, _, name = line.partition(b" ")
+        refs[name.decode(errors="replace")] = commit.decode()
+        at += size
+    found = [(name, refs.get(f"{name}^{{}}", refs[name])) for name in job["names"] if name in refs]
+    with open(job["answer"], "x") as file:
+        json.dump([(head or name if name == "HEAD" else name, commit) for name, commit in found], file)
 
 
 def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Shell) -> Checkout:
@@ -3613,6 +3698,13 @@ class Installed:
     """The distributions that the runtime has too, in versions that fit."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """What might have been left to it and is not, and why."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """For each file, relative to staging, its SHA-256 as its distribution's RECORD has it: base64, for URLs."""
+
+    @property
+    def pins(self) -> frozenset[str]:
+        """What was installed, as the installer resolves it."""
+        return frozenset(normal(name) for name in self.records)
 
 
 INSTALL_ADVICE = (
@@ -3663,51 +3755,82 @@ def has_dependencies(path: Path) -> bool:
     return bool(project.get("dependencies")) or "dependencies" in project.get("dynamic", ())
 
 
-def install_requirements(checkout: Checkout, toolchain: Toolchain, builder: Builder, shell: Shell) -> Installed:
-    """Install what the project requires into staging; raise DependencyError."""
-    space = Workspace(toolchain.root.parent)
-    requirements = find_requirements(checkout.project)
-    if requirements is None:
-        return Installed((), {})
-    options: list[str | Path] = []
-    if checkout.required.overrides:
-        options = ["--override", space.root / "overrides.txt"]
-        (space.root / "overrides.txt").write_text("\n".join(checkout.required.overrides))
-    try:
-        if requirements.name == "uv.lock":
-            requirements = export_lock(checkout, toolchain, shell)
-        command = Command(
-            [
-                toolchain.uv, "pip", "install", "--python", sys.executable, "--target", space.staging, "--no-editable",
-                "--link-mode", "hardlink", *options, "--requirements", requirements,
-            ],
-            cwd=checkout.project,
-            environ={"SOURCE_DATE_EPOCH": "315532800"},
-        )  # fmt: skip
-        shell.run(prepared(command, checkout.required, toolchain))
-    except CommandFailed as error:
-        refuse_if_disk_full(error, space)
-        if checkout.required.failures and re.search("Git operation failed", "".join(error.lines)):
-            raise SourceError("\n".join(checkout.required.failures)) from None
-        raise DependencyError(
-            f"Cannot install {requirements.name}: uv {error.ending}. "
-            f"{install_advice(error.lines, builder)}{error.quoted_tail}"
-        ) from None
-    check_workspace(space, DependencyError)
-    installed = look_at_installed(space.staging, checkout.required.origins)
+@dataclass(frozen=True)
+class Installer:
+    """uv, at work for a project."""
+
+    checkout: Checkout
+    toolchain: Toolchain
+    builder: Builder
+    shell: Shell
+
+    space = property(lambda self: Workspace(self.toolchain.root.parent))
+
+    @functools.cached_property
+    def requirements(self) -> Path | None:
+        """The file in which the project says what it needs; of a uv.lock, what that says as requirements."""
+        found = find_requirements(self.checkout.project)
+        if found is None or found.name != "uv.lock":
+            return found
+        with self._troubles(found):
+            return export_lock(self.checkout, self.toolchain, self.shell)
+
+    def install(self, target: Path) -> None:
+        """Install what the project requires into a folder; raise DependencyError."""
+        if self.requirements:
+            with self._troubles(self.requirements):
+                self._run("install", "--target", target, "--no-editable", "--link-mode", "hardlink", "--requirements")
+        check_workspace(self.space, DependencyError)
+
+    def resolve(self, constraints: Iterable[str] = ()) -> frozenset[str] | None:
+        """Return what would be installed now, NAME==VERSION each; None if that is not all, or cannot be."""
+        limits, resolved = self.space.root / "constraints.txt", self.space.root / "resolved.txt"
+        limits.write_text("\n".join(constraints))
+        resolved.unlink(missing_ok=True)  # uv would prefer what it says
+        options = ("--constraint", limits, "--quiet", "--no-header", "--no-annotate", "--output-file", resolved)
+        with contextlib.suppress(CommandFailed):
+            self._run("compile", *options)
+            return frozenset(map(normal, resolved.read_text().splitlines()))
+        return None
+
+    def _run(self, *command: str | Path) -> None:
+        options: list[str | Path] = []
+        if self.checkout.required.overrides:
+            options = ["--override", self.space.root / "overrides.txt"]
+            (self.space.root / "overrides.txt").write_text("\n".join(self.checkout.required.overrides))
+        argv = [self.toolchain.uv, "pip", command[0], "--python", sys.executable, *options, *command[1:]]
+        run = Command(
+            [*argv, self.requirements or os.devnull], self.checkout.project, {"SOURCE_DATE_EPOCH": "315532800"}
+        )
+        self.shell.run(prepared(run, self.checkout.required, self.toolchain))
+
+    @contextlib.contextmanager
+    def _troubles(self, requirements: Path) -> Iterator[None]:
+        try:
+            yield
+        except CommandFailed as error:
+            refuse_if_disk_full(error, self.space)
+            failures = self.checkout.required.failures
+            if failures and re.search("Git operation failed", "".join(error.lines)):
+                raise SourceError("\n".join(failures)) from None
+            raise DependencyError(
+                f"Cannot install {requirements.name}: uv {error.ending}. "
+                f"{install_advice(error.lines, self.builder)}{error.quoted_tail}"
+            ) from None
+
+
+def install_requirements(installer: Installer) -> Installed:
+    """Install what the project requires into staging; raise DependencyError.
+
+    Whether the runtime's own boto3 satisfies all that asks for it is the installer's to say.
+    """
+    installer.install(installer.space.staging)
+    installed = look_at_installed(installer.space.staging, installer.checkout.required.origins)
     provided = provided_by_runtime(installed)
     if not provided:
         return installed
     pins = {**dict(name.split("==") for name in installed.names if "==" in name), **provided}
-    (space.root / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
-    check = [
-        toolchain.uv, "pip", "compile", "--python", sys.executable, *options, "--constraint",
-        space.root / "constraints.txt", "--quiet", "--no-header", "--output-file", space.root / "resolved.txt",
-        requirements,
-    ]  # fmt: skip
-    try:
-        shell.run(prepared(replace(command, argv=check), checkout.required, toolchain))
-    except CommandFailed:
+    if installer.resolve(f"{name}=={version}" for name, version in pins.items()) is None:
         own = ", ".join(f"{name} {version}" for name, version in provided.items())
         return replace(
             installed, kept={RUNTIME_PROVIDES[0]: f"not all that is required allows the runtime's own: {own}"}
@@ -3782,6 +3905,7 @@ def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyTy
     """List what was installed, and whose each file is; name what came from Git by its address and commit."""
     records: dict[str, str] = {}
     owners: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for distribution in importlib.metadata.distributions(path=[str(staging)]):
         # Metadata that is none: its files stay unowned.
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
@@ -3791,8 +3915,17 @@ def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyTy
             label = f"{name} @ {origins[address]}" if address in origins else f"{name}=={distribution.version}"
             records[printable(label)] = hashlib.sha256(content.encode()).hexdigest()
             for path in distribution.files or ():
-                owners[os.path.normpath(str(path))] = name
-    return Installed(tuple(sorted(records, key=str.lower)), owners, records)
+                file = os.path.normpath(str(path))
+                owners[file] = name
+                if path.hash and path.hash.mode == "sha256":
+                    digests[file] = path.hash.value
+    return Installed(tuple(sorted(records, key=str.lower)), owners, records, digests=digests)
+
+
+def normal(pin: str) -> str:
+    """Return NAME==VERSION with its name in the one spelling of all that mean the same (PEP 503)."""
+    name, equals, version = pin.partition("==")
+    return re.sub(r"[-_.]+", "-", name.strip()).lower() + equals + version.strip()
 
 
 # --- The install worker: a program of its own, which runs uv ------------------------------------------
@@ -3871,9 +4004,7 @@ def index_server(url: str) -> Any:
     pair = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
     # urllib3 takes it out again where a redirect leads to another host.
     credentials = urllib3.make_headers(basic_auth=pair) if parts.username else {}
-    proxy = None if urllib.request.proxy_bypass(parts.netloc) else urllib.request.getproxies().get(parts.scheme)
-    options: dict[str, Any] = {"timeout": STALL_SECONDS, "maxsize": 50, "cert_reqs": "CERT_REQUIRED"}
-    pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    pool = http_client(url, STALL_SECONDS)
     linked: set[str] = set()
 
     class Index(http.server.BaseHTTPRequestHandler):
@@ -3949,6 +4080,8 @@ class Pruned:
     taken: Mapping[str, Taken]
     kept: Mapping[str, str]
     """Groups that were kept, or put back, and why."""
+    bring: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    """Where it does not lie in pruned/: puts it there."""
 
     files = property(lambda self: len(self.taken))
     bytes = property(lambda self: sum(each.bytes for each in self.taken.values()))
@@ -3995,25 +4128,25 @@ def read_patterns(project: Path) -> dict[str, list[str]]:
     return table
 
 
-def read_rules(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Rules:
-    """Find the files, installed or the project's, that its patterns match."""
+def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
+    """Find the files, installed (some are pruned already) or the project's, that its patterns match."""
+    checkout, space = installer.checkout, installer.space
     patterns = read_patterns(checkout.project)
     if not any(patterns.values()):
         return Rules()
-    space = Workspace(toolchain.root.parent)
     top = "" if checkout.project == checkout.root else f"{checkout.project.relative_to(checkout.root).as_posix()}/"
-    names = [name for name, _ in tree_files(space.staging)]
+    names = sorted({name for name, _ in tree_files(space.staging)} | set(pruned))
     names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
     answer = space.root / "matched.json"
     job = {"patterns": patterns, "names": names, "answer": str(answer), "seconds": SECONDS_TO_MATCH}
     worker = Command(
         [sys.executable, "-s", HERE / Path(__file__).name, "match-worker"],
         cwd=space.root,
-        environ={"PYTHONPATH": str(toolchain.packages)},
+        environ={"PYTHONPATH": str(installer.toolchain.packages)},
         stdin=json.dumps(job).encode(),
     )
     try:
-        shell.run(worker)
+        installer.shell.run(worker)
         said = json.loads(answer.read_bytes())
     except (CommandFailed, OSError, ValueError) as error:
         how = f"the search {error.ending}.{error.quoted_tail}" if isinstance(error, CommandFailed) else str(error)
@@ -4087,13 +4220,15 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
 def restore(space: Workspace, pruned: Pruned, groups: Mapping[str, str]) -> Pruned:
     """Move these groups back into staging, each for a reason."""
     back = {name: each for name, each in pruned.taken.items() if each.group in groups}
+    if pruned.bring and not all(os.path.lexists(space.pruned / name) for name in back):
+        pruned.bring()
     move(back, space.pruned, space.staging)
     sizes: Counter[str] = Counter()
     for each in back.values():
         sizes[each.group] += each.bytes
     kept = {group: f"{size(sizes[group])}: {groups[group]}" for group in sizes}
     left = {name: each for name, each in pruned.taken.items() if name not in back}
-    return Pruned(left, {**pruned.kept, **kept})
+    return replace(pruned, taken=left, kept={**pruned.kept, **kept})
 
 
 def move(names: Iterable[str], source: Path, target: Path) -> None:
@@ -4211,6 +4346,131 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
     for each in TEST_STRING.findall(text):
         # "dep.tests.data" as it is; ".tests" and "tests/data.json" are beside the file.
         yield each if "." in each.strip(".") else ".".join([*package, each.strip(".")])
+
+
+# --- Dependencies from the former package -------------------------------------------------------------
+
+PIN = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(===?[^\s;,#\\]+)\s*(?:[;\\#]|--hash|$)", re.MULTILINE)
+"""A line of a requirements file that allows one version only."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The dependencies in a package, as they were before anything of the project's was there.
+
+    It is stored beside each package (bundles/FUNCTION/SHA256.json).  A build that is to install the same
+    takes the files from the function's last package, each of which must be what its distribution's
+    RECORD says, and neither installs nor prunes.  They are no object that several functions share: what
+    one project's build scripts have done to its dependencies can get into no other project's.
+    """
+
+    inputs: str
+    """Digest of all that decides what is installed and pruned, other than what the package index has."""
+    pinned: bool
+    """Whether the index has no say: each version is spelled out."""
+    installed: Installed
+    pruned: Pruned
+    build: str = ""
+    """Digest of all that decided what is in the package, see ``build_inputs``."""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """What was told of the package."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
+        installed = {**vars(self.installed), "provided": sorted(self.installed.provided)}
+        pruned = {"taken": dict(self.pruned.taken), "kept": dict(self.pruned.kept)}
+        return {**vars(self), "installed": installed, "pruned": pruned}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Bundle:
+        """Read what ``to_json`` wrote; raise TypeError, ValueError or LookupError for what is of another version."""
+        installed = {**value["installed"], "names": tuple(value["installed"]["names"])}
+        installed["provided"] = frozenset(installed["provided"])
+        taken = {name: Taken(*each) for name, each in value["pruned"]["taken"].items()}
+        return cls(**{**value, "installed": Installed(**installed), "pruned": Pruned(taken, value["pruned"]["kept"])})
+
+
+def bundle_key(package: str) -> str:
+    """Return the key of the bundle of the package with this key."""
+    return f"bundles/{package.removeprefix('packages/').removesuffix('.zip')}.json"
+
+
+def read_bundle(target: Target, job: Job) -> Bundle | None:
+    """Return the bundle of the package that a function runs; None if there is none that makes sense."""
+    with contextlib.suppress(YoDawgError, ValueError, TypeError, LookupError, AttributeError):
+        found = job.store.read(bundle_key(Package.of(target.name, target.code_sha256).key))
+        return found and Bundle.from_json(json.loads(found[0]))
+    return None
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256, in hex, of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def builder_inputs(job: Job) -> list[Any]:
+    """Return what of the builder itself has a say in what it makes: this file, its tools and settings."""
+    runtime = [importlib.metadata.version(name) for name in RUNTIME_PROVIDES if importlib.util.find_spec(name)]
+    ours = hashlib.sha256((HERE / Path(__file__).name).read_bytes()).hexdigest()
+    settings = job.settings
+    return [ours, toolchain_inputs(job.builder), sys.version, runtime, dict(settings.client), settings.index_secret]
+
+
+def install_inputs(installer: Installer, job: Job) -> str:
+    """Return a digest of all that decides what is installed and pruned, other than what the package index has."""
+    checkout = installer.checkout
+    folders = [each for each in (checkout.project, *checkout.project.parents) if each.is_relative_to(checkout.root)]
+    files = [folder / name for folder in folders for name in (*REQUIREMENT_FILES, "uv.toml", ".python-version")]
+    texts = [path.read_text(errors="surrogateescape") for path in files if path.is_file()]
+    return digest_of(
+        [builder_inputs(job), installer.toolchain.indexes, texts, sorted(checkout.required.texts.values())]
+    )
+
+
+def make_bundle(installer: Installer, installed: Installed, pruned: Pruned, job: Job) -> Bundle | None:
+    """Describe what was installed and pruned; None if that cannot be taken over, as with requirements in folders."""
+    left = {name for name, _ in tree_files(installer.space.staging)}
+    required = installer.checkout.required
+    if not left <= installed.digests.keys() or required.origins or not all("==" in pin for pin in installed.pins):
+        return None
+    digests = {name: digest for name, digest in installed.digests.items() if name in left or name in pruned.taken}
+    texts = [*required.texts.values(), installer.requirements.read_text() if installer.requirements else ""]
+    pinned = {normal("".join(found)) for text in texts for found in PIN.findall(text)}
+    return Bundle(
+        inputs=install_inputs(installer, job),
+        pinned=installed.pins <= pinned,
+        installed=replace(installed, digests=digests),
+        pruned=pruned,
+    )
+
+
+def still_fits(bundle: Bundle, installer: Installer, job: Job) -> bool:
+    """Say whether what would be installed now is what the bundle holds."""
+    if bundle.inputs != install_inputs(installer, job):
+        return False
+    if bundle.pinned:
+        return True
+    with job.log.step("resolve", "[3/8] look whether the requirements mean what they did"):
+        return installer.resolve() == bundle.installed.pins
+
+
+def unpack_bundle(bundle: Bundle, former: Former, space: Workspace) -> bool:
+    """Write a bundle's files into staging, and into pruned/ what was put back; say whether they are what they were."""
+    digests, taken = bundle.installed.digests, bundle.pruned.taken
+    there = [name for name in former.names if name in digests]
+    if digests.keys() - taken.keys() - set(there):
+        return False
+
+    def write(name: str) -> bool:
+        target = (space.pruned if name in taken else space.staging) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if former.extract(name, target) == digests[name]:
+            return True
+        target.unlink()
+        return name in taken
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return all([*pool.map(write, there)])
 
 
 # --- Stage: stage the project ---------------------------------------------------------------------
@@ -5247,7 +5507,7 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
     keys = {Package.of(target.name, digest).key for digest in needed}
     if doomed := [key for key in stored if key not in keys]:
-        job.store.delete(doomed)
+        job.store.delete([*doomed, *map(bundle_key, doomed)])
         job.log.quote(f"deleted {len(doomed)} old packages")
 
 
@@ -5334,39 +5594,92 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
 
 
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
-    """Build one project, and deploy it to each of the functions."""
+    """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
     for name in names:
         look_at_target(job.aws, name, job.builder)
     take_ledgers(names, request, job)
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
-    toolchain, checkout = fetch_project(request, job)
-    for ledger in job.ledgers:
-        ledger.entry = replace(ledger.entry, commit=checkout.commit, ref=checkout.ref)
-    if answer := earlier_answer(request, targets, job):
-        return answer
-    made = make_package(checkout, toolchain, targets, job)
-    packages = [Package.of(name, made.archive.sha256, checkout.commit) for name in names]
+    source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
+    before = None if request.force else read_bundle(targets[0], job)
+    if before and before.pinned and (commit := look_at_ref(source, request, job)):
+        note_commit(*commit, job)
+        if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
+            return answer
+    # A file without a name: no build can change it.
+    with tempfile.TemporaryFile(dir=job.space.root) as file, contextlib.ExitStack() as stack:
+        aside = ThreadPoolExecutor(1)
+        stack.callback(aside.shutdown, wait=False)  # a download that hangs must not outlast the deadline
+        former = aside.submit(former_package, targets[0], file, job)
+        installer = fetch_project(source, request, job)
+        note_commit(installer.checkout.commit, installer.checkout.ref, job)
+        if answer := earlier_answer(request, targets, job):
+            return answer
+        before = before if before and still_fits(before, installer, job) else None
+        if before and (answer := unchanged(before, request, targets, job)):
+            return answer
+        made = make_package(installer, targets, Before(former, before), job)
+    told = package_result(made)
+    packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
             for package in packages:
                 store_package(package, made.archive, job)
+                if made.bundle:
+                    known = replace(
+                        made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told
+                    )
+                    job.store.upload_json(bundle_key(package.key), known.to_json())
             deployments = deploy_all(packages, targets, request, job)
-    return build_result(request, made, deployments, job)
+    return build_result(told, request, deployments, job)
 
 
-def fetch_project(request: BuildRequest, job: Job) -> tuple[Toolchain, Checkout]:
+def note_commit(commit: str, ref: str, job: Job) -> None:
+    """Remember in the ledgers what is being built."""
+    for ledger in job.ledgers:
+        ledger.entry = replace(ledger.entry, commit=commit, ref=ref)
+
+
+def build_inputs(commit: str, request: BuildRequest, targets: Sequence[Target], job: Job) -> str:
+    """Return a digest of all that decides what is in the package, other than what the requirements resolve to."""
+    proved = [[target.handler, dict(target.environment), target.layers] for target in targets]
+    asked = [job.settings.repository_url(request.repo_name), request.subdirectory, commit]
+    return digest_of([builder_inputs(job), job.settings.proof, job.settings.bytecode, proved, asked])
+
+
+def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], job: Job) -> dict[str, Any] | None:
+    """Deploy what the functions run already, if a build would make just that: publish, test, move the alias.
+
+    None if it would make something else, or if that cannot be told.
+    """
+    told, digests = before.result, {target.code_sha256 for target in targets}
+    if request.dry_run or request.force or digests != {told.get("code_sha256")}:
+        return None
+    commit = job.ledgers[0].entry.commit or ""
+    packages = [Package.of(target.name, target.code_sha256, commit) for target in targets]
+    if before.build != build_inputs(commit, request, targets, job):
+        return None
+    if not all(job.store.holds(package.key, package.hex_digest) for package in packages):
+        return None
+    job.log.say(f"{told['code_sha256']} was built from just this before.")
+    with job.log.step("deploy", f"[8/8] deploy {', '.join(target.name for target in targets)}"):
+        deployments = deploy_all(packages, targets, request, job)
+    return build_result({**told, "ref": job.ledgers[0].entry.ref}, request, deployments, job)
+
+
+def fetch_project(source: Source, request: BuildRequest, job: Job) -> Installer:
     """Get the toolchain, and with it the project."""
     log = job.log
-    source = Source.from_settings(job.settings, job.aws, request.repo_name, log)
     with log.step("toolchain", "[1/8] get the toolchain"):
         toolchain = get_toolchain(job.store, job.builder, job.space)
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
-    return toolchain, checkout
+        read_patterns(checkout.project)  # what makes no sense is refused before the work
+    toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
+    return Installer(checkout, toolchain, job.builder, job.shell)
 
 
 @dataclass(frozen=True)
@@ -5379,6 +5692,17 @@ class Made:
     sizes: Counter[str]
     archive: Archive
     warnings: tuple[str, ...]
+    bundle: Bundle | None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there is of the build before."""
+
+    former: Future[Former | None]
+    """The package, which is being fetched."""
+    bundle: Bundle | None
+    """The dependencies in it, if they are those of this build too."""
 
 
 def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
@@ -5390,49 +5714,62 @@ def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
     return None
 
 
-def make_package(checkout: Checkout, toolchain: Toolchain, targets: Sequence[Target], job: Job) -> Made:
-    """Install, prune, stage, prove and zip; meanwhile fetch the package that was made before."""
-    space, log, shell = job.space, job.log, job.shell
-    # A file without a name: no build can change it.
-    with tempfile.TemporaryFile(dir=space.root) as file, contextlib.ExitStack() as stack:
-        aside = ThreadPoolExecutor(1)
-        stack.callback(aside.shutdown, wait=False)  # a download that hangs must not outlast the deadline
-        fetching = aside.submit(former_package, targets[0], file, job)
-        with log.step("install", "[3/8] install requirements"):
-            read_patterns(checkout.project)  # what makes no sense is refused before the work
-            toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
-            installed = install_requirements(checkout, toolchain, job.builder, shell)
-        with log.step("prune", "[4/8] prune dependencies"):
-            rules = read_rules(checkout, toolchain, shell)
+def make_package(installer: Installer, targets: Sequence[Target], before: Before, job: Job) -> Made:
+    """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
+    space, log, checkout = job.space, job.log, installer.checkout
+    with log.step("install", "[3/8] install requirements"):
+        bundle = take_over(before, space)
+        installed = bundle.installed if bundle else install_requirements(installer)
+        log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
+    with log.step("prune", "[4/8] prune dependencies"):
+        rules = read_rules(installer, bundle.pruned.taken if bundle else ())
+        if bundle:
+            pruned = replace(bundle.pruned, bring=functools.partial(installer.install, space.pruned))
+        else:
             pruned = prune(space, installed, rules)
-            log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
-            if installed.provided:
-                log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
-        with log.step("stage", "[5/8] stage the project"):
-            stage(checkout, rules, shell, log)
-            pruned = keep_imported(space, installed, pruned)
-            compiled = lay_former_bytecode(fetching.result(), installed, job)
-            warnings = [
-                *checkout.warnings,
-                *rules.warnings,
-                *(each for target in targets for each in check_handler(space.staging, target)),
-            ]
-        with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            proofs, pruned = prove_all(pruned, targets, job)
-            warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
-        with log.step("zip", "[7/8] compile and zip"):
-            proof = Proof(
-                loaded=frozenset().union(*(each.loaded for _, each in proofs)),
-                layer_bytes=max(each.layer_bytes for _, each in proofs),
-            )
-            warnings += write_bytecode(proof, compiled, installed, job)
-            sizes = package_sizes(space.staging, installed.owners)
-            check_size(sizes, proof.layer_bytes)
-            archive = write_zip(space.staging, space.archive, fetching.result())
-            as_before = f" ({archive.reused} as they were in the former package)" if archive.reused else ""
-            sizes_told = f"{size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}"
-            log.quote(f"{archive.files} files{as_before}, {sizes_told}")
-    return Made(checkout, installed, pruned, sizes, archive, tuple(warnings))
+            bundle = make_bundle(installer, installed, pruned, job)
+        log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+        if installed.provided:
+            log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
+    with log.step("stage", "[5/8] stage the project"):
+        stage(checkout, rules, job.shell, log)
+        pruned = keep_imported(space, installed, pruned)
+        former = before.former.result()
+        compiled = lay_former_bytecode(former, installed, job)
+        warnings = [
+            *checkout.warnings,
+            *rules.warnings,
+            *(each for target in targets for each in check_handler(space.staging, target)),
+        ]
+    with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
+        proofs, pruned = prove_all(pruned, targets, job)
+        warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
+    with log.step("zip", "[7/8] compile and zip"):
+        proof = Proof(
+            loaded=frozenset().union(*(each.loaded for _, each in proofs)),
+            layer_bytes=max(each.layer_bytes for _, each in proofs),
+        )
+        warnings += write_bytecode(proof, compiled, installed, job)
+        sizes = package_sizes(space.staging, installed.owners)
+        check_size(sizes, proof.layer_bytes)
+        archive = write_zip(space.staging, space.archive, former)
+        as_before = f" ({archive.reused} as they were in the former package)" if archive.reused else ""
+        sizes_told = f"{size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}"
+        log.quote(f"{archive.files} files{as_before}, {sizes_told}")
+    return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)
+
+
+def take_over(before: Before, space: Workspace) -> Bundle | None:
+    """Lay the dependencies of the package before into staging; None if they cannot be had from it."""
+    former = before.former.result() if before.bundle else None
+    if before.bundle is None or former is None:
+        return None
+    if unpack_bundle(before.bundle, former, space):
+        return before.bundle
+    for folder in (space.staging, space.pruned):
+        remove_tree(folder)
+        folder.mkdir(mode=0o700)
+    return None
 
 
 def store_package(package: Package, archive: Archive, job: Job) -> None:
@@ -5485,13 +5822,9 @@ def tidy_up(target: Target, ledger: Ledger, job: Job) -> None:
         job.log.say(f"Warning: old packages were not deleted: {error}")
 
 
-def build_result(request: BuildRequest, made: Made, deployments: Sequence[Deployment], job: Job) -> dict[str, Any]:
-    """Return build's answer (contract §5)."""
-    warnings = [*made.warnings, *(each for deployment in deployments for each in deployment.warnings)]
-    for warning in warnings:
-        job.log.say(f"Warning: {warning}.")
+def package_result(made: Made) -> dict[str, Any]:
+    """Return what build's answer says of the package (contract §5)."""
     return {
-        **deployment_result(request, deployments),
         "commit": made.checkout.commit,
         "ref": made.checkout.ref,
         "code_sha256": made.archive.sha256,
@@ -5499,7 +5832,6 @@ def build_result(request: BuildRequest, made: Made, deployments: Sequence[Deploy
             "zip_bytes": made.archive.zip_bytes,
             "unzipped_bytes": made.archive.unzipped_bytes,
             "files": made.archive.files,
-            "s3_uri": deployments[0].s3_uri,
             "largest": [list(each) for each in made.sizes.most_common(LARGEST)],
         },
         "dependencies": list(made.installed.names),
@@ -5510,6 +5842,21 @@ def build_result(request: BuildRequest, made: Made, deployments: Sequence[Deploy
             "reasons": dict(made.pruned.reasons),
             "kept": dict(made.pruned.kept),
         },
+        "warnings": list(made.warnings),
+    }
+
+
+def build_result(
+    told: Mapping[str, Any], request: BuildRequest, deployments: Sequence[Deployment], job: Job
+) -> dict[str, Any]:
+    """Return build's answer (contract §5): what is told of the package, and what became of it."""
+    warnings = [*told["warnings"], *(each for deployment in deployments for each in deployment.warnings)]
+    for warning in warnings:
+        job.log.say(f"Warning: {warning}.")
+    return {
+        **deployment_result(request, deployments),
+        **told,
+        "package": {**told["package"], "s3_uri": deployments[0].s3_uri},
         "warnings": warnings,
         "log": None,
         "seconds": seconds(job.log),

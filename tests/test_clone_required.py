@@ -114,7 +114,7 @@ class Installer:
         before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
         builder = yo.Builder("b", "arn", "r", "python3.13", "x86_64")
         try:
-            return yo.install_requirements(checkout, self.toolchain, builder, self.shell)
+            return yo.install_requirements(yo.Installer(checkout, self.toolchain, builder, self.shell))
         finally:
             after = {path: path.read_bytes() for path in before}
             assert after == before, "requirements files are put back"

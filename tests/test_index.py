@@ -113,7 +113,8 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         required = yo.Required(texts=texts)
         checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
         log.hide(PASSWORD)
-        installed = yo.install_requirements(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
+        installer = yo.Installer(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
+        installed = yo.install_requirements(installer)
         for name in (each for each in files if each.endswith((".txt", ".toml"))):
             assert (space.checkout / name).read_text() == files[name], "put back"
         return installed.names

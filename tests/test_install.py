@@ -18,6 +18,7 @@ from lambda_function import (
     ConfigError,
     DependencyError,
     Installed,
+    Installer,
     Log,
     Settings,
     Shell,
@@ -121,7 +122,7 @@ def install(space: Workspace, log: Log, index: Path) -> Install:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("INDEX", str(index)), errors="surrogateescape")
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files))
-        return install_requirements(checkout, toolchain, BUILDER, shell)
+        return install_requirements(Installer(checkout, toolchain, BUILDER, shell))
 
     return run
 

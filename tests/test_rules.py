@@ -48,7 +48,7 @@ def package(space: Workspace, shell: Shell, log: Log) -> Package:
         files = {f"{folder}{name}": text for name, text in {**project, "pyproject.toml": rules}.items()}
         lay_out(space.checkout, files)
         checkout = Checkout(space.checkout, space.checkout / folder, "0" * 40, "main", frozenset(files))
-        read = read_rules(checkout, Toolchain(space.toolchain), shell)
+        read = read_rules(yo.Installer(checkout, Toolchain(space.toolchain), BUILDER, shell))
         pruned = prune(space, Installed((), {}), read)
         stage(checkout, read, shell, log)
         return (
@@ -149,7 +149,7 @@ def install(space: Workspace, shell: Shell, tmp_path: Path) -> Callable[[str, st
         text = f"--no-index\n--find-links {tmp_path}/index\n{requirements}\n"
         lay_out(space.checkout, {"requirements.txt": text, "pyproject.toml": rules})
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset({"requirements.txt"}))
-        return yo.install_requirements(checkout, toolchain, BUILDER, shell)
+        return yo.install_requirements(yo.Installer(checkout, toolchain, BUILDER, shell))
 
     return run
 

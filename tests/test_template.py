@@ -336,9 +336,11 @@ def test_the_policy_means_by_deployable_what_the_handler_means(patterns: list[st
 @given(st.text("abyo-dwg/.", max_size=20))
 def test_no_key_outside_the_prefix_can_be_touched(key: str) -> None:
     assert allowed(policy(), "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{key}") == key.startswith("yo-dawg/")
-    written = key.startswith(("yo-dawg/toolchain/", "yo-dawg/packages/", "yo-dawg/builds/", "yo-dawg/locks/"))
+    written = key.startswith(
+        tuple(f"yo-dawg/{each}/" for each in ("toolchain", "packages", "bundles", "builds", "locks"))
+    )
     assert allowed(policy(), "s3:PutObject", f"arn:aws:s3:::{BUCKET}/{key}") == written
-    deleted = key.startswith(("yo-dawg/packages/", "yo-dawg/builds/"))
+    deleted = key.startswith(("yo-dawg/packages/", "yo-dawg/bundles/", "yo-dawg/builds/"))
     assert allowed(policy(), "s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{key}") == deleted
 
 
