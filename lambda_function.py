@@ -79,7 +79,7 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -119,7 +119,7 @@ MAX_LOG_BYTES = 20_000_000
 TOOLCHAIN_FORMAT = "1"
 """Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
 
-TOOLCHAIN_PROOF = "import dulwich.client, dulwich.index, paramiko, urllib3"
+TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urllib3"
 
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
 """Where a project may say what it needs; the first one found counts (contract §6)."""
@@ -197,7 +197,7 @@ BUILD_SUFFIXES = (".h", ".hh", ".hpp", ".hxx", ".pxd", ".pyx", ".pxi", ".a")
 """What only compilers read; Lambda has none.  In pyarrow it is a tenth of all files."""
 
 STUB_SUFFIX = ".pyi"
-SPEAKS_OF_STUBS = re.compile(r"attach_stub|\.pyi[\"']")
+SPEAKS_OF_STUBS = ("attach_stub", '.pyi"', ".pyi'")
 """Types, for tools.  A package whose code reads stubs (scikit-image does, by lazy_loader) keeps its own."""
 
 INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
@@ -1548,8 +1548,6 @@ class Archive:
     zip_bytes: int
     unzipped_bytes: int
     files: int
-    reused: int = 0
-    """How many of its files were compressed before."""
 
     @property
     def hex_digest(self) -> str:
@@ -1624,25 +1622,53 @@ def inside(boundary: Path, link: Path, name: str) -> Path:
     return real
 
 
-ZIP_MADE = f"made by yo-dawg, format 1, zlib {zlib.ZLIB_RUNTIME_VERSION}".encode()
-"""The comment in our zips: of one that was made alike, compressed members can be taken as they are."""
+ZIP_MADE = "made by yo-dawg, format 2, "
+"""So begin the comments of our zips; with what each was compressed follows."""
 
-MAX_PENDING = 100
-"""How many files may wait, compressed, for a slower one before them."""
+MAX_PENDING, MAX_PENDING_BYTES = 100, 1 << 26
+"""How many files, and how much of them, may wait for a slower one before them: they are in memory meanwhile."""
+
+LEVEL = 7
+"""libdeflate's: the highest that costs less than zlib's usual level 6."""
 
 BLOCK = 1 << 20
-"""A file of more than four such blocks is compressed block by block, on all processors, and never held as a whole."""
+"""How much is read or inflated at a time."""
+
+
+Packed = bytes | bytearray
+"""A file as a zip holds it."""
+
+
+@dataclass(frozen=True)
+class Deflater:
+    """What compresses the members of a zip.  Those of the same name give the same bytes."""
+
+    name: str
+    deflate: Callable[[bytes], Packed]
+
+    @property
+    def comment(self) -> bytes:
+        """What a zip says in its comment if all its members were compressed with this."""
+        return f"{ZIP_MADE}{self.name}".encode()
+
+
+ZLIB = Deflater(f"zlib {zlib.ZLIB_RUNTIME_VERSION}", lambda content: zlib.compress(content, wbits=-15))
+"""What is there before there is a toolchain.  It is the runtime's, and may be another tomorrow."""
 
 
 class Former:
     """A package that was made before: what has not changed since need not be compressed again."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        """Read the directory of a zip; raise BadZipFile."""
-        self._file = file  # which must not be closed
+    def __init__(self, file: IO[bytes], unchanged: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> None:
+        """Read the directory of a zip; raise BadZipFile.
+
+        A file of which ``unchanged`` has the identity is what the member of its name holds.
+        """
+        self._file, self._unchanged = file, unchanged  # the file must not be closed
         with zipfile.ZipFile(file) as archive:
-            alike = archive.comment == ZIP_MADE
-            self._members = {info.filename: info for info in archive.infolist() if alike}
+            self.comment = archive.comment
+            ours = archive.comment.startswith(ZIP_MADE.encode())
+            self._members = {info.filename: info for info in archive.infolist() if ours}
 
     @property
     def names(self) -> Iterable[str]:
@@ -1672,11 +1698,13 @@ class Former:
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
             return None
+        if self._unchanged.get(info.filename) == identity(path.stat()):
+            return ours
         with path.open("rb") as file:
             return ours if all(file.read(len(piece)) == piece for piece in self._inflated(ours)) else None
 
     def compressed(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield a member's content as it is stored; by offset, since several threads read."""
+        """Yield a member's content as it is in the zip; by offset, since several threads read."""
         descriptor = self._file.fileno()
         name_size, extra_size = struct.unpack("<26x2H", os.pread(descriptor, 30, info.header_offset))
         at = info.header_offset + 30 + name_size + extra_size
@@ -1693,48 +1721,11 @@ class Former:
         yield inflater.flush()
 
 
-def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive:
-    """Zip a tree reproducibly: sorted names, one date, our own modes; the same tree gives the same bytes.
-
-    On all processors: zlib lets go of Python's lock.  Lambda runs code as a user other than the
-    files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
-    Raises PackageError for names that a zip cannot hold.
-    """
+def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
+    """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
-    infos: list[zipfile.ZipInfo] = []
-    pool = ThreadPoolExecutor(os.cpu_count())
-    pending: deque[tuple[zipfile.ZipInfo, Future[tuple[bytes, bool]]]] = deque()
-    reused = 0
-
-    def write_pending(left: int) -> int:
-        count = 0
-        while len(pending) > left:
-            info, future = pending.popleft()
-            content, again = future.result()
-            add_member(archive, info, [content])
-            count += again
-        return count
-
-    try:
-        with target.open("xb", buffering=BLOCK) as file, zipfile.ZipFile(file, "w") as archive:
-            archive.comment = ZIP_MADE
-            for name, path in tree_files(tree):
-                info = zip_info(name, path.stat())
-                infos.append(info)
-                make_readable(path, path.stat().st_mode)
-                if info.file_size <= 4 * BLOCK:
-                    pending.append((info, pool.submit(compressed, info, path, former)))
-                    reused += write_pending(MAX_PENDING)
-                    continue
-                reused += write_pending(0)
-                ours = former.find(info, path) if former else None
-                if ours and former:
-                    info.CRC = ours.CRC
-                    reused += 1
-                add_member(archive, info, former.compressed(ours) if ours and former else deflated(info, path, pool))
-            reused += write_pending(0)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with target.open("xb", buffering=BLOCK) as file:
+        infos = write_members(tree_files(tree), file, former, deflater)
     with target.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").digest()
     return Archive(
@@ -1743,46 +1734,60 @@ def write_zip(tree: Path, target: Path, former: Former | None = None) -> Archive
         zip_bytes=target.stat().st_size,
         unzipped_bytes=sum(info.file_size for info in infos),
         files=len(infos),
-        reused=reused,
     )
 
 
-def compressed(info: zipfile.ZipInfo, path: Path, former: Former | None) -> tuple[bytes, bool]:
-    """Return a small file's content as a zip holds it, and whether it was compressed before; note its checksum."""
-    ours = former.find(info, path) if former else None
-    if ours and former:
-        info.CRC = ours.CRC
-        return b"".join(former.compressed(ours)), True
-    content = path.read_bytes()
-    info.file_size, info.CRC = len(content), zlib.crc32(content)
-    return deflate(content, b"", last=True), False
+def write_members(
+    files: Iterable[tuple[str, Path]], file: IO[bytes], former: Former | None, deflater: Deflater
+) -> list[zipfile.ZipInfo]:
+    """Write a zip of files, one date and our own modes for all; return its members.
 
-
-def deflated(info: zipfile.ZipInfo, path: Path, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-    """Yield a large file's content as a zip holds it, its blocks compressed side by side; note its checksum.
-
-    As pigz does it: each block may refer to the 32 kB before it, and ends at a whole byte.
+    On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than
+    the files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
+    What the former zip holds is taken over, if the same deflater made it.
+    Raises PackageError for names that a zip cannot hold.
     """
-    futures: deque[Future[bytes]] = deque()
-    before = b""
-    info.file_size = info.CRC = 0
-    with path.open("rb") as file:
-        block = file.read(BLOCK)
-        while block:
-            after = file.read(BLOCK)
-            futures.append(pool.submit(deflate, block, before, last=not after))
-            info.file_size, info.CRC = info.file_size + len(block), zlib.crc32(block, info.CRC)
-            before, block = block[-(1 << 15) :], after
-            if len(futures) > 2 * (os.cpu_count() or 1):
-                yield futures.popleft().result()
-    yield from (future.result() for future in futures)
+    alike = former if former and former.comment == deflater.comment else None
+    infos = []
+
+    def pack(info: zipfile.ZipInfo, path: Path) -> Packed:
+        make_readable(path, path.stat().st_mode)
+        if alike and (ours := alike.find(info, path)):
+            info.CRC = ours.CRC
+            return b"".join(alike.compressed(ours))
+        content = path.read_bytes()
+        info.file_size, info.CRC = len(content), zlib.crc32(content)
+        return deflater.deflate(content)
+
+    with zipfile.ZipFile(file, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as pool:
+        archive.comment = deflater.comment
+        for info, packed in side_by_side(pool, pack, files):
+            add_member(archive, info, packed.result())
+            infos.append(info)
+            del packed  # before the next one comes: they may be large
+    return infos
 
 
-def deflate(block: bytes, before: bytes, *, last: bool) -> bytes:
-    """Compress a block of a file, of which this was before it."""
-    level = 6, zlib.DEFLATED, -15
-    packer = zlib.compressobj(*level, zdict=before) if before else zlib.compressobj(*level)
-    return packer.compress(block) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+def side_by_side(
+    pool: ThreadPoolExecutor, pack: Callable[[zipfile.ZipInfo, Path], Packed], files: Iterable[tuple[str, Path]]
+) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed]]]:
+    """Yield each file and what pack makes of it, in their order; as many are at work or wait as memory has room for."""
+    pending: deque[tuple[zipfile.ZipInfo, Future[Packed]]] = deque()
+    for name, path in files:
+        new = zip_info(name, path.stat())
+        while pending and (
+            len(pending) == MAX_PENDING
+            or new.file_size + sum(info.file_size for info, _ in pending) > MAX_PENDING_BYTES
+        ):
+            yield pending.popleft()
+        pending.append((new, pool.submit(pack, new, path)))
+    while pending:
+        yield pending.popleft()
+
+
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what a file does not keep when something is written to it, or another put in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
@@ -1795,19 +1800,13 @@ def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
     return info
 
 
-def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: Iterable[bytes]) -> None:
+def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: Packed) -> None:
     """Write a member that is compressed already, which zipfile itself has no call for."""
     file: Any = archive.fp
-    info.header_offset = file.tell()
+    info.header_offset, info.compress_size = file.tell(), len(content)
     file.write(info.FileHeader(zip64=False))
-    begin = file.tell()
-    for piece in content:
-        file.write(piece)
+    file.write(content)
     archive.start_dir = file.tell()
-    info.compress_size = archive.start_dir - begin
-    file.seek(info.header_offset)  # now that its sizes are known
-    file.write(info.FileHeader(zip64=False))
-    file.seek(archive.start_dir)
     archive.filelist.append(info)
     archive.NameToInfo[info.filename] = info
 
@@ -1827,10 +1826,10 @@ def make_readable(path: Path, mode: int) -> None:
         path.chmod(mode | stat.S_IRUSR)
 
 
-def unzip(archive: Path, target: Path) -> None:
-    """Unpack a zip that write_zip made, executable bits included."""
+def unzip(archive: Path | IO[bytes], target: Path, chosen: Callable[[str], bool] = lambda name: True) -> None:
+    """Unpack a zip that write_zip made, or some of its members, executable bits included."""
     with zipfile.ZipFile(archive) as source:
-        for info in source.infolist():
+        for info in filter(lambda info: chosen(info.filename), source.infolist()):
             path = Path(source.extract(info, target))
             if info.external_attr >> 16 & stat.S_IXUSR:
                 path.chmod(0o755)
@@ -1858,11 +1857,14 @@ def size(count: int) -> str:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Dulwich and uv, unpacked."""
+    """Dulwich, uv and a compressor, unpacked."""
 
     root: Path
     indexes: tuple[str, ...] = field(default=(), repr=False)
     """Addresses, with credentials, of private package indexes that uv asks first."""
+    deflater: Deflater = ZLIB
+    unpacked: Future[None] | None = field(default=None, repr=False, compare=False)
+    """While uv, which is large, is still being unpacked."""
 
     @property
     def packages(self) -> Path:
@@ -1871,7 +1873,9 @@ class Toolchain:
 
     @property
     def uv(self) -> Path:
-        """The uv program."""
+        """The uv program, once it is there."""
+        if self.unpacked:
+            self.unpacked.result()
         return self.root / "bin" / "uv"
 
 
@@ -1909,8 +1913,8 @@ def toolchain_key(sha256: str) -> str:
     return f"toolchain/{sha256}.zip"
 
 
-def get_toolchain(store: Store, builder: Builder, space: Workspace) -> Toolchain:
-    """Fetch, verify and unpack the toolchain; raise NotBootstrapped if there is none that fits."""
+def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Executor) -> Toolchain:
+    """Fetch, verify and unpack the toolchain, programs aside; raise NotBootstrapped if there is none that fits."""
     stored = stored_toolchain(store, builder, space)
     if stored is None:
         raise NotBootstrapped(
@@ -1927,9 +1931,31 @@ def get_toolchain(store: Store, builder: Builder, space: Workspace) -> Toolchain
             f"The toolchain {store.uri(key)} {problem}. Invoke {builder.name} with "
             '{"action": "bootstrap", "force": true} to make it again.'
         )
-    unzip(archive, space.toolchain)
+    file = archive.open("rb")
     archive.unlink()
-    return Toolchain(space.toolchain)
+    unzip(file, space.toolchain, lambda name: not name.startswith("bin/"))
+    unpacked = aside.submit(unzip, file, space.toolchain, lambda name: name.startswith("bin/"))
+    unpacked.add_done_callback(lambda _: file.close())
+    toolchain = Toolchain(space.toolchain, unpacked=unpacked)
+    return replace(toolchain, deflater=load_deflater(toolchain))
+
+
+def load_deflater(toolchain: Toolchain) -> Deflater:
+    """Load libdeflate, which compresses better than zlib does and twice as fast, and is no other tomorrow.
+
+    It is verified, and nothing of a project's has run yet.  What does later must not find the file
+    that is mapped into this process: so its name is taken away.
+    """
+    loaded = sys.modules.get("deflate")
+    if loaded is None:
+        sys.path.insert(0, str(toolchain.packages))
+        try:
+            loaded = importlib.import_module("deflate")
+        finally:
+            sys.path.remove(str(toolchain.packages))
+    remove_tree(toolchain.packages / "deflate")
+    compress: Any = loaded.deflate_compress
+    return Deflater(f"libdeflate {loaded.__version__}, level {LEVEL}", lambda content: compress(content, LEVEL))
 
 
 def make_virtualenv(space: Workspace, shell: Shell) -> Path:
@@ -4188,7 +4214,7 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
     for name, path in files.items():
         if name.endswith((".py", ".dist-info/entry_points.txt")):
             text = path.read_text(errors="replace")
-            if SPEAKS_OF_STUBS.search(text):
+            if any(word in text for word in SPEAKS_OF_STUBS):
                 stubbed.add(PurePosixPath(name).parts[0])
             if test_suite(name) not in suites and path.name != "conftest.py":  # which only pytest reads
                 kept |= imported_suites(text, name, suites)
@@ -4303,7 +4329,7 @@ def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
     own tests: a folder's name alone proves nothing.
     """
     # Most files have no such word: what they import need not be known.
-    speaks_of_tests = suites and re.search(r"\btests?\b", text)
+    speaks_of_tests = suites and "test" in text and re.search(r"\btests?\b", text)
     mentioned = {each for each in mentioned_modules(text, name) if "test" in each} if speaks_of_tests else set()
     return {suite: f"imported by {name}" for suite in suites if is_mentioned(suite.replace("/", "."), mentioned)}
 
@@ -4892,9 +4918,11 @@ def write_bytecode(proof: Proof, laid: Set[str], installed: Installed, job: Job)
             there[name].unlink()
     before = there.keys() - laid
     own = [name for name in names if name not in installed.owners]
+    names = [name for name in names if importlib.util.cache_from_source(name) not in there]
     question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
     try:
-        job.shell.run(Command(own_program(compile_modules, "-S"), space.root, stdin=question.encode()))
+        if names:
+            job.shell.run(Command(own_program(compile_modules, "-S"), space.root, stdin=question.encode()))
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
@@ -4933,8 +4961,6 @@ def compile_modules() -> None:
     for name in job["names"][number :: job["workers"]]:
         source = os.path.join(job["root"], name)
         target = importlib.util.cache_from_source(source)
-        if os.path.lexists(target):
-            continue
         with open(source, "rb") as file:
             text = file.read()
         try:
@@ -5549,6 +5575,8 @@ class Job:
     store: Store
     ledgers: list[Ledger] = field(default_factory=list)
     """Those that this invocation may hold; it lets go of them at its end."""
+    aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
+    """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
 
 
 def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
@@ -5607,10 +5635,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
             return answer
     # A file without a name: no build can change it.
-    with tempfile.TemporaryFile(dir=job.space.root) as file, contextlib.ExitStack() as stack:
-        aside = ThreadPoolExecutor(1)
-        stack.callback(aside.shutdown, wait=False)  # a download that hangs must not outlast the deadline
-        former = aside.submit(former_package, targets[0], file, job)
+    with tempfile.TemporaryFile(dir=job.space.root) as file:
+        former = job.aside.submit(former_package, targets[0], file, job)
         installer = fetch_project(source, request, job)
         note_commit(installer.checkout.commit, installer.checkout.ref, job)
         if answer := earlier_answer(request, targets, job):
@@ -5673,7 +5699,7 @@ def fetch_project(source: Source, request: BuildRequest, job: Job) -> Installer:
     """Get the toolchain, and with it the project."""
     log = job.log
     with log.step("toolchain", "[1/8] get the toolchain"):
-        toolchain = get_toolchain(job.store, job.builder, job.space)
+        toolchain = get_toolchain(job.store, job.builder, job.space, job.aside)
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
@@ -5716,7 +5742,7 @@ def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
 
 def make_package(installer: Installer, targets: Sequence[Target], before: Before, job: Job) -> Made:
     """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
-    space, log, checkout = job.space, job.log, installer.checkout
+    space, log, checkout, deflater = job.space, job.log, installer.checkout, installer.toolchain.deflater
     with log.step("install", "[3/8] install requirements"):
         bundle = take_over(before, space)
         installed = bundle.installed if bundle else install_requirements(installer)
@@ -5741,22 +5767,35 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             *rules.warnings,
             *(each for target in targets for each in check_handler(space.staging, target)),
         ]
-    with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-        proofs, pruned = prove_all(pruned, targets, job)
-        warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
-    with log.step("zip", "[7/8] compile and zip"):
-        proof = Proof(
-            loaded=frozenset().union(*(each.loaded for _, each in proofs)),
-            layer_bytes=max(each.layer_bytes for _, each in proofs),
-        )
-        warnings += write_bytecode(proof, compiled, installed, job)
-        sizes = package_sizes(space.staging, installed.owners)
-        check_size(sizes, proof.layer_bytes)
-        archive = write_zip(space.staging, space.archive, former)
-        as_before = f" ({archive.reused} as they were in the former package)" if archive.reused else ""
-        sizes_told = f"{size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}"
-        log.quote(f"{archive.files} files{as_before}, {sizes_told}")
+    # Compress while the handler is imported; files that are not what they were by the end are compressed again.
+    with tempfile.TemporaryFile(dir=space.root) as file:
+        with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
+            ahead = job.aside.submit(compress_ahead, [*tree_files(space.staging)], file, former, deflater)
+            proofs, pruned = prove_all(pruned, targets, job)
+            warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
+        with log.step("zip", "[7/8] compile and zip"):
+            proof = Proof(
+                loaded=frozenset().union(*(each.loaded for _, each in proofs)),
+                layer_bytes=max(each.layer_bytes for _, each in proofs),
+            )
+            warnings += write_bytecode(proof, compiled, installed, job)
+            sizes = package_sizes(space.staging, installed.owners)
+            check_size(sizes, proof.layer_bytes)
+            archive = write_zip(space.staging, space.archive, ahead.result() or former, deflater)
+            log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)
+
+
+def compress_ahead(
+    files: Sequence[tuple[str, Path]], file: IO[bytes], former: Former | None, deflater: Deflater
+) -> Former | None:
+    """Compress these files into another; None if that cannot be done now, as where the disk has no room for two."""
+    with contextlib.suppress(OSError, ValueError, PackageError):
+        identities = {name: identity(path.stat()) for name, path in files}
+        if shutil.disk_usage(file.fileno()).free > 2 * sum(size for _, _, size, _ in identities.values()):
+            write_members(files, file, former, deflater)
+            return Former(file, identities)
+    return None
 
 
 def take_over(before: Before, space: Workspace) -> Bundle | None:
@@ -6096,7 +6135,7 @@ def check_bucket(job: Job) -> str:
 
 def check_toolchain(job: Job) -> str:
     """Fetch the toolchain, and run it."""
-    toolchain = get_toolchain(job.store, job.builder, job.space)
+    toolchain = get_toolchain(job.store, job.builder, job.space, job.aside)
     try:
         said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
     except CommandFailed as error:
@@ -6187,6 +6226,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
         raise
     finally:
         job.shell.close()
+        job.aside.shutdown(wait=False, cancel_futures=True)
         close_books(request, result, job, context)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -11,11 +12,23 @@ import zipfile
 from base64 import b64encode
 from pathlib import Path
 
+import deflate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import Former, PackageError, remove_tree, requirement_group, tree_files, unzip, write_zip
+import lambda_function as yo
+from lambda_function import (
+    ZLIB,
+    Deflater,
+    Former,
+    PackageError,
+    remove_tree,
+    requirement_group,
+    tree_files,
+    unzip,
+    write_zip,
+)
 
 
 @pytest.fixture
@@ -171,6 +184,17 @@ def test_what_goes_in_comes_out(files: dict[str, tuple[str, bytes]]) -> None:
         assert archive.zip_bytes == archive.path.stat().st_size
 
 
+def spying() -> tuple[Deflater, list[bytes]]:
+    """Return what compresses as zlib does, and a list of what it was given."""
+    given_it: list[bytes] = []
+
+    def deflate_it(content: bytes) -> yo.Packed:
+        given_it.append(content)
+        return ZLIB.deflate(content)
+
+    return Deflater(ZLIB.name, deflate_it), given_it
+
+
 CONTENTS = st.sampled_from([b"", b"a", b"b", b"a" * 5000, b"a" * 4999 + b"b", bytes(300_000)])
 TREES = st.dictionaries(st.sampled_from(["a.py", "b.py", "sub/c.so", "ü.txt"]), CONTENTS)
 
@@ -189,9 +213,10 @@ def test_the_bytes_are_the_same_whatever_was_compressed_before(
                 (root / name).write_bytes(content)
             zips.append(write_zip(root, Path(folder, f"{number}.zip")))
         with zips[0].path.open("rb") as file:
-            again = write_zip(root, Path(folder, "again.zip"), Former(file))
+            spy, deflated = spying()
+            again = write_zip(root, Path(folder, "again.zip"), Former(file), spy)
         assert again.path.read_bytes() == zips[1].path.read_bytes()
-        assert again.reused == len(before.items() & after.items())
+        assert len(deflated) == len(after.items() - before.items())
 
 
 @pytest.mark.parametrize("size", [4 << 20, (4 << 20) + 1, (6 << 20) - 1, 6 << 20])
@@ -207,11 +232,12 @@ def test_large_files_too_with_any_number_of_processors(
         assert written.testzip() is None
         assert written.read("model.bin") == content
     with many.path.open("rb") as file:
-        again = write_zip(tree, tmp_path / "again.zip", Former(file))
+        spy, deflated = spying()
+        again = write_zip(tree, tmp_path / "again.zip", Former(file), spy)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     one = write_zip(tree, tmp_path / "one.zip")
     assert many.path.read_bytes() == one.path.read_bytes() == again.path.read_bytes()
-    assert (many.reused, again.reused) == (0, 3)
+    assert deflated == []
 
 
 def test_members_of_a_zip_that_another_made_are_not_taken_over(tree: Path, tmp_path: Path) -> None:
@@ -219,7 +245,39 @@ def test_members_of_a_zip_that_another_made_are_not_taken_over(tree: Path, tmp_p
     with zipfile.ZipFile(tmp_path / "other.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as other:
         other.write(tree / "a.py", "a.py")
     with (tmp_path / "other.zip").open("rb") as file:
-        assert write_zip(tree, tmp_path / "zip", Former(file)).reused == 0
+        spy, deflated = spying()
+        write_zip(tree, tmp_path / "zip", Former(file), spy)
+    assert deflated == [b"a = 1\n" * 100]
+
+
+def test_neither_are_those_that_were_compressed_with_something_else(tree: Path, tmp_path: Path) -> None:
+    (tree / "a.py").write_text("a = 1\n" * 100)
+    libdeflate = Deflater("libdeflate", lambda content: bytes(deflate.deflate_compress(content, 7)))
+    for target, former, deflater in (("1", None, ZLIB), ("2", "1", libdeflate), ("3", None, libdeflate)):
+        with contextlib.ExitStack() as stack:
+            before = Former(stack.enter_context((tmp_path / former).open("rb"))) if former else None
+            write_zip(tree, tmp_path / target, before, deflater)
+    assert (tmp_path / "2").read_bytes() == (tmp_path / "3").read_bytes() != (tmp_path / "1").read_bytes()
+    with zipfile.ZipFile(tmp_path / "2") as written:
+        assert written.read("a.py") == b"a = 1\n" * 100
+
+
+def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) -> None:
+    """What was written since, or put in its place, is."""
+    for name in ("a.py", "b.py", "c.py"):
+        (tree / name).write_text(name)
+    identities = {path.name: yo.identity(path.stat()) for path in tree.iterdir()}
+    write_zip(tree, tmp_path / "before.zip")
+    (tree / "b.py").write_text("B.py")
+    (tree / "new").write_text("C.py")
+    (tree / "new").rename(tree / "c.py")
+    (tree / "a.py").chmod(0o444)
+    spy, deflated = spying()
+    with (tmp_path / "before.zip").open("rb") as file:
+        archive = write_zip(tree, tmp_path / "zip", Former(file, identities), spy)
+    assert sorted(deflated) == [b"B.py", b"C.py"]
+    with zipfile.ZipFile(archive.path) as written:
+        assert [written.read(name) for name in ("a.py", "b.py", "c.py")] == [b"a.py", b"B.py", b"C.py"]
 
 
 def test_requirement_groups_are_told_apart() -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import deflate
 import pytest
 from dulwich.repo import Repo
 
@@ -677,7 +678,15 @@ def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
     return answer["status"], {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
 
 
-def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard) -> None:
+def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    deflated: list[bytes] = []
+
+    def spy(content: bytes, level: int) -> bytearray:
+        deflated.append(content)
+        return compress(content, level)
+
+    compress = deflate.deflate_compress
+    monkeypatch.setattr(deflate, "deflate_compress", spy)
     files = {
         "app.py": HANDLER,
         "requirements.txt": "./lib\n",
@@ -685,16 +694,18 @@ def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard) -> No
     }
     yard.add_project(files)
     yard.build()
-    yard.add_project({**files, "app.py": f"# changed\n{HANDLER}"})
+    assert HANDLER.encode() in deflated
+    assert len(deflated) > 3
+    deflated.clear()
+    changed = f"# changed\n{HANDLER}"
+    yard.add_project({**files, "app.py": changed})
     warm = yard.build()
-    log = yard.read(warm["log"].removeprefix("s3://bucket/")).decode()
-    assert "as they were in the former package" in log
+    assert deflated[0] == changed.encode()
+    assert len(deflated) == 2, "and its bytecode"
     for key in yard.keys("packages/"):
         yard.aws.s3.delete_object(Bucket="bucket", Key=key)
     cold = yard.build(force=True)
     assert cold["code_sha256"] == warm["code_sha256"]
-    log = yard.read(cold["log"].removeprefix("s3://bucket/")).decode()
-    assert "former package" not in log
 
 
 LAYERED = "import shared\nfrom deeper import name\n" + HANDLER

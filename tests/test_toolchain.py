@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def store(aws: Aws, account: EmbeddedAWS) -> Store:
     return Store(aws.s3, "bucket", "yo-dawg", account.account)
 
 
+def fetch(store: Store, space: Workspace) -> yo.Toolchain:
+    with ThreadPoolExecutor(1) as aside:
+        return get_toolchain(store, BUILDER, space, aside)
+
+
 def put_toolchain(store: Store, folder: Path, text: str = "x = 1\n") -> str:
     """Store a small toolchain as bootstrap does; return its digest."""
     tree = folder / "small"
@@ -62,7 +68,7 @@ def put_toolchain(store: Store, folder: Path, text: str = "x = 1\n") -> str:
 
 def test_a_stored_toolchain_is_unpacked_and_can_be_used(store: Store, space: Workspace, tmp_path: Path) -> None:
     put_toolchain(store, tmp_path)
-    toolchain = get_toolchain(store, BUILDER, space)
+    toolchain = fetch(store, space)
     assert (toolchain.packages / "small.py").read_text() == "x = 1\n"
     assert os.access(toolchain.uv, os.X_OK)
     assert not (space.root / "toolchain.zip").exists(), "/tmp is small"
@@ -86,7 +92,7 @@ def test_without_a_toolchain_that_fits_the_operator_is_told_what_to_do(
         body = pointer if isinstance(pointer, bytes) else json.dumps(pointer).encode()
         store.s3.put_object(Bucket="bucket", Key=f"yo-dawg/{toolchain_pointer(BUILDER)}", Body=body)
     with pytest.raises(NotBootstrapped) as refused:
-        get_toolchain(store, BUILDER, space)
+        fetch(store, space)
     assert f"s3://bucket/yo-dawg/toolchain/{BUILDER.platform}.json" in str(refused.value)
     assert "./deploy.sh bootstrap" in str(refused.value)
 
@@ -106,7 +112,7 @@ def test_a_toolchain_that_is_not_the_one_that_was_made_is_not_unpacked(
     if body:
         store.s3.put_object(Bucket="bucket", Key=key, Body=body)
     with pytest.raises(NotBootstrapped, match=words) as refused:
-        get_toolchain(store, BUILDER, space)
+        fetch(store, space)
     assert '"force": true' in str(refused.value)
     assert not space.toolchain.exists()
 
@@ -135,7 +141,7 @@ def test_a_refusal_is_not_taken_for_a_missing_toolchain(
     store: Store, space: Workspace, change: dict[str, str], words: str
 ) -> None:
     with pytest.raises(DeployError, match=words):
-        get_toolchain(dataclasses.replace(store, **change), BUILDER, space)
+        fetch(dataclasses.replace(store, **change), space)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "403"])
@@ -227,7 +233,7 @@ def test_a_toolchain_is_made_proved_and_stored(
     assert answer["status"] == "bootstrapped"
     assert answer["toolchain"]["packages"] == ["dulwich==1"]
     (job.space.root / "toolchain").rename(job.space.root / "as made")
-    toolchain = get_toolchain(store, BUILDER, job.space)
+    toolchain = fetch(store, job.space)
     names = {path.relative_to(toolchain.root).as_posix() for path in toolchain.root.rglob("*.*") if path.is_file()}
     tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
     assert {name for name in names if "__pycache__" not in name} == {
