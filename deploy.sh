@@ -134,7 +134,9 @@ find_aws() {
 try_aws() {
   local said
   said=$("$@" --version 2>&1 </dev/null) || return 1
-  [[ $said =~ aws-cli/([0-9]+)\.[0-9.]+ ]] || return 1
+  [[ $said =~ aws-cli/([0-9]+)\.([0-9]+)\.[0-9.]+ ]] || return 1
+  # Older ones, such as that of Ubuntu 22.04, know neither S3's checksums nor the size of /tmp.
+  ((BASH_REMATCH[1] > 2 || BASH_REMATCH[2] >= (BASH_REMATCH[1] == 1 ? 25 : 7))) || return 1
   aws=("$@") aws_version=${BASH_REMATCH[0]}
   # Version 2 takes a payload for base64 unless told otherwise; version 1 does not know the option.
   payload_is_json=()
@@ -399,7 +401,8 @@ function_differences() {
 
 update_function() {
   [[ -e $scratch/$1.json ]] || return 0
-  call lambda wait function-updated --function-name "$function_name"
+  call lambda wait function-updated --function-name "$function_name" ||
+    abort "an earlier update of the function $function_name does not end; look at it in the Lambda console."
   call lambda "$2" --cli-input-json "file://$scratch/$1.json" >/dev/null ||
     abort "could not update the function $function_name."
   call lambda wait function-updated --function-name "$function_name" ||
@@ -459,7 +462,7 @@ add_field() {
     function) functions+=("function+=$2") ;;
     test-event)
       [[ -r $2 ]] || abort "there is no file $2 to read the test event from."
-      event+=("test_event:=$(<"$2")")
+      event+=("test_event:=@$2") # not its content, which may be larger than an argument can be
       ;;
     publish | dry-run | force) event+=("${1//-/_}:=true") ;;
     *) event+=("$1=$2") ;;
@@ -498,10 +501,11 @@ invoke() {
   (PYTHONPATH=$here exec "$python" -P -m local.deploy follow "$token" "/aws/lambda/$function_name" "${aws[@]}" \
     >&2 </dev/null) &
   follower=$!
-  trap 'interrupted "$invocation" "$follower"' INT
   local status=0
+  trap 'interrupted INT "$invocation" "$follower"' INT
+  trap 'interrupted TERM "$invocation" "$follower"' TERM
   wait "$invocation" || status=$?
-  trap - INT
+  trap - INT TERM
   stop "$follower"
   ((status == 0)) || abort "$(invoke_advice "$(<"$scratch/error")")"
   helper reply "$scratch"
@@ -513,16 +517,16 @@ stop() {
   wait "$@" 2>/dev/null || true
 }
 
-# What Ctrl-C ends, and what not.
+# What Ctrl-C, or a CI that cancels, ends, and what not.  Usage: interrupted SIGNAL PID...
 interrupted() {
-  stop "$@"
+  stop "${@:2}"
   printf '\n' >&2
   warn "what was asked for goes on in AWS, for at most $timeout s; only the waiting for it has ended." \
     "Run the same command again to get its answer, or \"./deploy.sh history FUNCTION\" to see what became of it." \
     "Its log is in CloudWatch, /aws/lambda/$function_name."
   rm -rf -- "$scratch"
-  trap - INT
-  kill -INT $$ # so that who started this knows
+  trap - INT TERM
+  kill "-$1" $$ # so that who started this knows
 }
 
 invoke_advice() {

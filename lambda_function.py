@@ -143,6 +143,9 @@ KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 100, 10, 10
 """How many of a function's last builds are remembered, how many of its last packages can be put back,
 and how many of its last versions keep theirs."""
 
+NOT_DEPLOYED = ("failed", "interrupted")
+"""How a build ends of whose package nobody knows that it is any good."""
+
 CHANGED = ("ResourceConflictException", "PreconditionFailedException")
 """Lambda's words for somebody else's change, under way or made since we looked."""
 
@@ -302,7 +305,10 @@ class CommandFailed(Exception):
 
 
 class OutOfTime(BaseException):
-    """Raised by the alarm wherever the handler stands; a BaseException, so that no library eats it."""
+    """Raised by the alarm wherever the handler stands; a BaseException, so that no library eats it.
+
+    It may say what was being waited for.
+    """
 
 
 # --- Settings: the one reader of the environment ----------------------------------------------
@@ -848,7 +854,8 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
             directory.mkdir(mode=0o700)
         yield space
     finally:
-        sweep(tmp, everything=tmp_is_ours)
+        with contextlib.suppress(ConfigError):  # the next invocation says so, before it does anything
+            sweep(tmp, everything=tmp_is_ours)
 
 
 def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
@@ -1326,9 +1333,11 @@ class Store:
             return
         objects = [{"Key": f"{self.prefix}/{key}"} for key in keys]
         with aws_says(f"delete {len(keys)} old objects"):
-            self.s3.delete_objects(
+            answer = self.s3.delete_objects(
                 Bucket=self.bucket, ExpectedBucketOwner=self.owner, Delete={"Objects": objects, "Quiet": True}
             )
+        if refused := answer.get("Errors"):
+            raise DeployError(f"Cannot delete {len(refused)} of {len(keys)} old objects: {refused[0]['Code']}.")
 
     def upload(self, key: str, body: io.BufferedIOBase, content_type: str) -> None:
         """Store an open file, streamed; S3 compares the checksum before it keeps a byte."""
@@ -1485,7 +1494,9 @@ class Ledger:
         return [each for each in old if each.startswith(f"builds/{self.function}/")]
 
     def _is_ours(self, page: Page) -> bool:
-        return page.holder is not None and page.holder.request_id == self.entry.request_id
+        # Lambda may deliver an asynchronous event twice, under one id: the moment tells the two apart.
+        holder, ours = page.holder, self.entry
+        return holder is not None and (holder.request_id, holder.began) == (ours.request_id, ours.began)
 
     def _is_dead(self, holder: Entry) -> bool:
         same_environment = holder.log_stream != "" and holder.log_stream == self.entry.log_stream
@@ -1523,12 +1534,12 @@ def deadline(milliseconds: int, log: Log) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, max(allowed, 0.001))
     try:
         yield
-    except OutOfTime:
+    except OutOfTime as error:
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in log.seconds.items())
         raise DeadlineError(
             f'Out of time in "{log.stage}": {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
             f"invocation had are gone ({spent or 'none before it'}). If it did not hang, raise timeout "
-            '(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".'
+            f'(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".{error}'
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -4648,6 +4659,13 @@ def unpack_layer() -> None:
     print(sum(info.file_size for info in archive.infolist()), "bytes")
 
 
+def hide_environment(target: Target, log: Log) -> None:
+    """Let no log show what a function's environment variables hold that look like secrets."""
+    for name, value in target.environment.items():
+        if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
+            log.hide(value)
+
+
 def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     """Import the target's handler from staging; what pruning took and the import misses is put back.
 
@@ -4658,9 +4676,7 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     if job.settings.proof == "off":
         return Proof(), pruned
     space = job.space
-    for name, value in target.environment.items():
-        if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
-            job.log.hide(value)
+    hide_environment(target, job.log)
     layers = fetch_layers(target, job)
     while True:
         proof = try_import(target, layers, job)
@@ -5133,14 +5149,16 @@ def check_deployable(function: str, builder: Builder, settings: Settings) -> Non
 def describe_function(aws: Aws, name: str, version: str | None = None) -> dict[str, Any]:
     """Ask Lambda about a function, or about a version of it; raise DeployError."""
     qualifier = {"Qualifier": version} if version else {}
-    with aws_says(f"look at the function {name}"):
+
+    def ask() -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = aws.functions.get_function_configuration(FunctionName=name, **qualifier)
+            return dict(aws.functions.get_function_configuration(FunctionName=name, **qualifier))
         except aws.functions.exceptions.ResourceNotFoundException:
             if version:
                 raise DeployError(f"{name} has no version {version}.") from None
             raise DeployError(f"There is no function {name} in this account and region. Create it first.") from None
-    return answer
+
+    return insist(f"look at the function {name}", ask)
 
 
 def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
@@ -5216,11 +5234,11 @@ def look_at_alias(name: str, alias: str, aws: Aws) -> Alias | None:
 
 def wait_until_updated(aws: Aws, name: str, version: str | None = None) -> Target:
     """Wait until Lambda is done with an update of the function, or with a new version; the deadline ends the wait."""
-    while True:
-        target = Target.from_configuration(describe_function(aws, name, version))
-        if not target.busy:
-            return target
-        time.sleep(0.2)
+    pause = 0.1
+    while (target := Target.from_configuration(describe_function(aws, name, version))).busy:
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)  # Lambda takes 15 such questions a second of a whole account
+    return target
 
 
 @dataclass(frozen=True)
@@ -5258,7 +5276,11 @@ class Deployment:
 
 def deploy(package: Package, target: Target, request: BuildRequest | RollbackRequest, job: Job) -> Deployment:
     """Let a function run a stored package: update, test, publish, move the alias; raise DeployError, PackageError."""
-    changes = package.code_sha256 != target.code_sha256 or request.force
+    changes = differs(package, target, request)
+    if not changes and what_it_runs(target, job.aws) != target.code_sha256:
+        raise DeployError(
+            f"Somebody else has updated {target.name} since this build began. Build again if this commit is to win."
+        )
     warnings = keep_present(target, request, job) if changes else []
     running = update_and_test(package, target, request, job)
     version = "$LATEST"
@@ -5287,6 +5309,16 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
     )
 
 
+def differs(package: Package, target: Target, request: BuildRequest | RollbackRequest) -> bool:
+    """Say whether a function has to be updated: what Lambda failed to take last is not there."""
+    return package.code_sha256 != target.code_sha256 or request.force or target.failure is not None
+
+
+def what_it_runs(target: Target, aws: Aws) -> str:
+    """Return the digest of the code that a function runs now."""
+    return Target.from_configuration(describe_function(aws, target.name)).code_sha256
+
+
 def update_and_test(package: Package, target: Target, request: BuildRequest | RollbackRequest, job: Job) -> Target:
     """Give a function a package, unless it runs that already, and try it with the test event, if there is one.
 
@@ -5294,14 +5326,16 @@ def update_and_test(package: Package, target: Target, request: BuildRequest | Ro
     was not tested is not deployed.
     Raises PackageError, DeployError.
     """
-    changes = package.code_sha256 != target.code_sha256 or request.force
+    changes = differs(package, target, request)
     present = Package.of(target.name, target.code_sha256)
     try:
         running = put_code(package, target, job.store, job.aws) if changes else target
         problem = "" if request.test_event is None else run_test(running, request.test_event, job)
     except (OutOfTime, DeployError):
         if changes and request.test_event is not None:
-            put_back(present, replace(target, code_sha256=package.code_sha256), job)
+            left = job.builder.until - time.time()
+            with contextlib.suppress(DeadlineError), deadline(int(left * 1000), job.log):
+                put_back(present, replace(target, code_sha256=package.code_sha256), job)
         raise
     if problem:
         undone = put_back(present, running, job) if changes else ""
@@ -5360,7 +5394,11 @@ def insist(doing: str, call: Callable[[], Answer]) -> Answer:
             except ClientError as error:
                 if error_code(error) not in BUSY:
                     raise
-        time.sleep(pause)
+                said = f" Lambda would not {doing}: {error}"
+        try:
+            time.sleep(pause)
+        except OutOfTime:
+            raise OutOfTime(said) from None
         pause = min(2 * pause, 5.0)
 
 
@@ -5417,6 +5455,7 @@ def run_test(target: Target, event: object, job: Job) -> str:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
+    hide_environment(target, job.log)
     left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
     waiting = max(1.0, min(target.timeout + 5.0, left))
     clients = patient(job.aws, waiting)
@@ -5476,22 +5515,27 @@ def point_alias(target: Target, name: str, version: str, aws: Aws) -> bool:
     found, here = target.alias, {"FunctionName": target.name, "Name": name}
     if found and (found.is_weighted or found.version == version):
         return False
-    with aws_says(f"point the alias {name} of {target.name} at version {version}"):
+    revision = {"RevisionId": found.revision} if found and found.revision else {}
+
+    def point() -> None:
         try:
             if found is None:
                 aws.functions.create_alias(**here, FunctionVersion=version)
             else:
-                revision = {"RevisionId": found.revision} if found.revision else {}
                 aws.functions.update_alias(**here, FunctionVersion=version, **revision)
         except aws.functions.exceptions.ClientError as error:
             if error_code(error) not in CHANGED:
                 raise
             now = look_at_alias(target.name, name, aws)
+            if now == found:
+                raise  # nobody has changed it: Lambda is at something else
             if now is None or now.version != version:  # else it was us, and the answer was lost
                 raise DeployError(
                     f"Somebody else has changed the alias {name} of {target.name} since this build began, so it was "
                     f"left alone. Version {version} is published. Build again if the alias is to point at it."
                 ) from None
+
+    insist(f"point the alias {name} of {target.name} at version {version}", point)
     return True
 
 
@@ -5528,7 +5572,7 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     stored = job.store.packages(target.name)
     if len(stored) <= KEPT_PACKAGES:
         return
-    entries = (ledger.entry, *ledger.history)
+    entries = [each for each in (ledger.entry, *ledger.history) if each.status not in NOT_DEPLOYED]
     digests = [digest for each in entries for digest in (each.code_sha256, each.replaces) if digest]
     needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
     keys = {Package.of(target.name, digest).key for digest in needed}
@@ -5544,7 +5588,11 @@ def versions_code(name: str, aws: Aws) -> set[str]:
         aliases = list(pages(aws.functions.list_aliases, "Aliases", name))
     numbered = [each for each in versions if each["Version"] != "$LATEST"]
     last = sorted(numbered, key=lambda each: int(each["Version"]))[-KEPT_VERSIONS:]
-    named = {each["FunctionVersion"] for each in aliases}
+    named = {
+        version
+        for each in aliases
+        for version in (each["FunctionVersion"], *(each.get("RoutingConfig") or {}).get("AdditionalVersionWeights", {}))
+    }
     return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
 
 
@@ -5982,8 +6030,10 @@ def find_digest(to: str, name: str, history: Sequence[Entry], store: Store) -> s
     """Find the one package of this digest, or built from this commit; raise DeployError."""
     if DIGEST.fullmatch(to):
         return to
-    good = [each for each in history if each.status not in ("failed", "interrupted")]
-    built = {each.code_sha256: True for each in good if each.code_sha256 and (each.commit or "").startswith(to)}
+    ours = [each for each in history if (each.commit or "").startswith(to)]
+    # Those that went well first: what failed its test event is of the same commit.
+    best = sorted(ours, key=lambda each: each.status in NOT_DEPLOYED)
+    built = {each.code_sha256: True for each in best if each.code_sha256}
     digests = [key.rpartition("/")[2].removesuffix(".zip") for key in store.packages(name)]
     found = [*built] or [base64.b64encode(bytes.fromhex(each)).decode() for each in digests if each.startswith(to)]
     if not found:
@@ -6012,15 +6062,23 @@ def take_ledgers(names: Sequence[str], request: BuildRequest | RollbackRequest, 
         job.ledgers.append(ledger)
         while other := ledger.take():
             if other.request != entry.request:
-                raise BuildInProgress(
-                    f"{name} is being built by another invocation, {other.request_id}: {other.title}, "
-                    f"{f'asked for by {other.asked_by}, ' if other.asked_by else ''}since {utc(other.began)}. "
-                    f"It ends by {utc(other.until)} at the latest. Ask again then."
-                )
+                raise in_progress(name, other)
             if not ledger.waited:
                 job.log.say(f"{other.request_id} has been doing the same since {utc(other.began)}: waiting for it …")
             ledger.waited = True
-            time.sleep(POLL_SECONDS)
+            try:
+                time.sleep(POLL_SECONDS)
+            except OutOfTime:  # it died, and we began too soon after it to see its time end
+                raise in_progress(name, other) from None
+
+
+def in_progress(name: str, other: Entry) -> BuildInProgress:
+    """Return the error that says who builds a function."""
+    return BuildInProgress(
+        f"{name} is being built by another invocation, {other.request_id}: {other.title}, "
+        f"{f'asked for by {other.asked_by}, ' if other.asked_by else ''}since {utc(other.began)}. "
+        f"It ends by {utc(other.until)} at the latest. Ask again then."
+    )
 
 
 def new_entry(name: str, request: BuildRequest | RollbackRequest, builder: Builder) -> Entry:
@@ -6050,21 +6108,23 @@ def earlier_answer(
     more: the ref has moved on, or the function runs something else by now.  Raises the error that it
     ended with, if this one waited for it.
     """
-    lasts = [next(iter(ledger.history), None) for ledger in job.ledgers]
-    last = lasts[0] if lasts else None
+    by_name = {ledger.function: next(iter(ledger.history), None) for ledger in job.ledgers}
+    lasts = [by_name.get(target.name) for target in targets]
+    entries = [each for each in lasts if each]
+    last = entries[0] if entries else None
     if last is None or last.ended is None or {each and each.request_id for each in lasts} != {last.request_id}:
         return None
     ours, waited = job.ledgers[0].entry, any(ledger.waited for ledger in job.ledgers)
-    failed = last.status == "failed"
-    is_recent = time.time() - last.ended < RETRY_SECONDS and not failed and not request.force
-    is_true = failed or all(target.code_sha256 == last.code_sha256 for target in targets)
+    is_recent = time.time() - last.ended < RETRY_SECONDS and not request.force
     is_same = last.request == ours.request and ours.commit in (None, last.commit)
-    stored = job.store.read(f"{last.record}.json") if is_same and is_true and (waited or is_recent) else None
+    stored = job.store.read(f"{last.record}.json") if is_same and (waited or is_recent) else None
     if stored is None:
         return None
     result: dict[str, Any] = json.loads(stored[0])["result"]
-    failed = result["status"] == "failed"  # as a whole: of several functions this one may have been deployed
-    if failed and not waited:
+    # The record's word: of several functions, one may be deployed by a build that failed.
+    failed = result["status"] == "failed"
+    is_true = failed or all(is_as_left(target, entry) for target, entry in zip(targets, entries, strict=True))
+    if not is_true or (failed and not waited):
         return None
     for ledger in job.ledgers:
         ledger.is_attached = True
@@ -6076,6 +6136,12 @@ def earlier_answer(
     again = f"the same was done until {utc(last.ended)}: if it is to be done once more, ask in a minute"
     more = {"warnings": [*result["warnings"], again]} if isinstance(request, RollbackRequest) else {}
     return {**result, **more, "status": "unchanged", "seconds": seconds(job.log)}
+
+
+def is_as_left(target: Target, entry: Entry) -> bool:
+    """Say whether a function, and the alias, still are as a build has left them."""
+    moved = entry.alias is not None and (target.alias is None or target.alias.version != entry.version)
+    return target.code_sha256 == entry.code_sha256 and not moved
 
 
 ERRORS: Mapping[str, type[YoDawgError]] = {each.__name__: each for each in YoDawgError.__subclasses__()}
@@ -6238,6 +6304,8 @@ def failure(error: Exception, message: str) -> dict[str, Any]:
 
 def aftermath(error: YoDawgError, job: Job, context: LambdaContext) -> str:
     """Say what a failure leaves behind, where that may be asked."""
+    if any(ledger.is_attached for ledger in job.ledgers):
+        return ""  # it is another build's, and says this already
     if job.log.aftermath is None:
         return " Nothing was deployed." if isinstance(error, DeadlineError) else ""
     try:

@@ -6,7 +6,7 @@ people on standard error, and exits with 1 if something is wrong.  Standard libr
 
 settings CONFIG                      what deploy.sh itself must know, NAME=VALUE, each ended by a NUL
 parameters CONFIG CODE_KEY           the stack's parameters, likewise
-payload NAME=VALUE… NAME:=JSON… NAME+=VALUE…
+payload NAME=VALUE… NAME:=JSON… NAME:=@FILE… NAME+=VALUE…
                                      an event
 context WHO TOKEN                    the client context of an invocation
 follow TOKEN LOG_GROUP AWS…          the stages of the invocation with this token, as the log tells them
@@ -77,7 +77,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 
 
 def payload(*pairs: str) -> None:
-    """Print an event: a value after ":=" is JSON already, one after "=" is text, several after "+=" are a list."""
+    """Print an event: a value after ":=" is JSON, or @ and a file of it, one after "=" text; after "+=" come lists."""
     event: dict[str, Any] = {}
     lists: dict[str, list[str]] = {}
     for pair in pairs:
@@ -86,8 +86,10 @@ def payload(*pairs: str) -> None:
         if name.endswith("+"):
             lists.setdefault(key, []).append(value)
         try:
-            event[key] = json.loads(value) if name.endswith(":") else value
-        except ValueError as error:
+            if name.endswith(":"):
+                value = json.loads(Path(value[1:]).read_bytes() if value.startswith("@") else value)
+            event[key] = value
+        except (OSError, ValueError) as error:
             raise Fault(f"The {key.replace('_', ' ')} is not JSON: {error}.") from None
     print(json.dumps(event | {key: values for key, values in lists.items() if len(values) > 1}))
 
@@ -109,14 +111,13 @@ def follow(token: str, group: str, *aws: str) -> None:
 
     Its log stream is the one in which the token appears.  Whoever may not read the log sees nothing.
     """
-    since, seen, stream = int(time.time() * 1000) - 60_000, set[str](), ""
-    while True:
+    since, seen, stream, failures = int(time.time() * 1000) - 60_000, set[str](), "", 0
+    while failures < 5:  # one of them may be a throttle
         time.sleep(PAUSE)
         command = [*aws, "logs", "filter-log-events", "--log-group-name", group, "--start-time", str(since)]
         options = ["--log-stream-names", stream] if stream else []
         ran = subprocess.run([*command, *options, "--output", "json"], capture_output=True, text=True, check=False)  # noqa: S603
-        if ran.returncode:
-            return
+        failures = failures + 1 if ran.returncode else 0
         events = json.loads(ran.stdout or "{}").get("events", [])
         stream = stream or next((each["logStreamName"] for each in events if token in each["message"]), "")
         begun = not any(token in each["message"] for each in events)  # an environment's log holds older builds, too

@@ -382,13 +382,14 @@ def test_a_python_that_cannot_make_virtualenvs_is_told_in_words(checkout: Checko
     assert not checkout.calls()
 
 
-def test_a_broken_aws_on_path_is_passed_over(ready: Checkout) -> None:
+def test_a_broken_or_too_old_aws_on_path_is_passed_over(ready: Checkout) -> None:
     ready.replies = {"lambda invoke": invoked(BUILT)}
     broken = program(ready.bin.parent / "shims/aws", "#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
     path = f"{broken.parent}:{ready.bin}"
     assert ready.deploy("build", "project", PATH=path).status == 0
-    liar = program(broken, "#!/bin/sh\necho 'this is something else'\n")
-    assert ready.deploy("build", "project", PATH=f"{liar.parent}:{ready.bin}").status == 0
+    for said in ("this is something else", "aws-cli/1.22.34 Python/3.10.6 Linux/6 botocore/1.23.34"):
+        program(broken, f"#!/bin/sh\necho '{said}'\n")
+        assert ready.deploy("build", "project", PATH=path).status == 0
 
 
 def test_without_an_aws_on_path_the_one_in_the_venv_is_used(ready: Checkout) -> None:
@@ -487,7 +488,9 @@ def test_build_sends_the_event(ready: Checkout, arguments: list[str], event: dic
     assert option(call, "--function-name") == "yo-dawg"
 
 
-@pytest.mark.parametrize("content", ['{"a": [1, "é"]}', '["x"]', "0"])
+@pytest.mark.parametrize(
+    "content", ['{"a": [1, "é"]}', '["x"]', "0", pytest.param(f'["{"x" * 140_000}"]', id="larger than an argument")]
+)
 def test_the_test_event_comes_from_a_file(ready: Checkout, tmp_path: Path, content: str) -> None:
     (tmp_path / "my event.json").write_text(content)
     ready.replies = {"lambda invoke": invoked(BUILT)}
@@ -636,7 +639,8 @@ def test_the_stages_are_shown_while_they_happen(slow: Checkout) -> None:
     assert ran.error == "-----> build project\n[1/7] get the toolchain …\nWarning: it is late.\n"
 
 
-def test_ctrl_c_says_what_goes_on(slow: Checkout) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_what_goes_on(slow: Checkout, ended_by: signal.Signals) -> None:
     """All that deploy.sh started ends with it, and the shell above sees that it was interrupted."""
     (slow.fake / "count").write_text("xxx")  # it is looked at for ever
     command = [str(slow.root / "deploy.sh"), "-c", str(slow.config), "build", "project"]
@@ -651,9 +655,9 @@ def test_ctrl_c_says_what_goes_on(slow: Checkout) -> None:
         assert running.stderr
         while "get the toolchain" not in running.stderr.readline():
             pass
-        running.send_signal(signal.SIGINT)
+        running.send_signal(ended_by)
         said = running.stderr.read()  # to its end: nothing holds it open any more
-    assert running.returncode == -signal.SIGINT
+    assert running.returncode == -ended_by
     assert "goes on in AWS, for at most 300 s" in said
     assert "Run the same command again to get its answer" in said
     assert list(scratch.iterdir()) == []

@@ -154,3 +154,12 @@ def test_a_newer_versions_entries_can_be_read(store: Store) -> None:
     content = json.dumps({"holder": None, "history": [newer], "format": 2}).encode()
     assert store.replace(ledger_key("api"), content, None)
     assert history(store) == [("1", "running")]
+
+
+def test_an_event_that_lambda_delivers_twice_is_built_once(store: Store) -> None:
+    """Both deliveries have one request id."""
+    first, second = ledger(store, "1", log_stream="here"), ledger(store, "1", log_stream="there")
+    assert first.take() is None
+    assert second.take() == first.entry
+    first.release(status="deployed")
+    assert second.take() is None

@@ -18,11 +18,14 @@ import lambda_function as yo
 from lambda_function import (
     Aws,
     Builder,
+    BuildInProgress,
     BuildRequest,
+    DeadlineError,
     DeployError,
     Deployment,
     Entry,
     Job,
+    Ledger,
     Log,
     OutOfTime,
     Package,
@@ -768,3 +771,155 @@ def test_one_ledger_that_cannot_be_let_go_does_not_hold_the_others(stage: Stage)
     stage.account.fault = None
     page = yo.Ledger("b", job.ledgers[0].entry, job.store).read()[0]
     assert page.holder is None
+
+
+# --- What somebody else does meanwhile, and what Lambda or S3 refuses ----------------------------------------
+
+
+def lambda_says(status: int, code: str, message: str = "Not now") -> Response:
+    return Response(status, json.dumps({"message": message}).encode(), {"X-Amzn-ErrorType": code})
+
+
+def fail_test_event(stage: Stage, package: Package) -> None:
+    """Build, as an action does, what then fails its test event."""
+    request, target = stage.begin(test_event={})
+    job = stage.another_job()
+    take_ledgers(["api"], request, job)
+    with pytest.raises(PackageError) as failed:
+        deploy_all([package], [target], request, job)
+    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+
+
+def test_what_somebody_else_deployed_meanwhile_is_not_told_as_unchanged(stage: Stage) -> None:
+    package = stage.store()
+    stage.deploy(package)
+    request, target = stage.begin()
+    stage.functions.update_function_code(FunctionName="api", ZipFile=small_zip({"app.py": "other = 1"}))
+    with pytest.raises(DeployError, match="Somebody else has updated api"):
+        deploy(package, target, request, stage.job)
+
+
+def test_what_lambda_failed_to_take_last_time_is_updated_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = stage.store()
+    stage.deploy(package)
+    request, target = stage.begin()
+    failed = dataclasses.replace(target, failure="its key is disabled")
+    assert deploy(package, failed, request, stage.job).status == "deployed"
+    assert deploy(package, target, request, stage.job).status == "unchanged"
+
+
+def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage) -> None:
+    stage.record(stage.store(), alias="live")
+    package = stage.store()
+    request, target = stage.begin(alias="live")
+    for moved in (False, True):
+        job = stage.another_job()
+        take_ledgers(["api"], request, job)
+        job.ledgers[0].entry = dataclasses.replace(job.ledgers[0].entry, commit=package.commit)
+        (deployment,) = deploy_all([package], [target], request, job)
+        result = {**yo.deployment_result(request, [deployment]), "commit": package.commit}
+        yo.close_books(request, result, job, Context(job.builder.arn))
+        if moved:
+            stage.functions.update_alias(FunctionName="api", Name="live", FunctionVersion="1")
+        again = stage.another_job()
+        take_ledgers(["api"], request, again)
+        _, target = stage.begin(alias="live")
+        again.ledgers[0].entry = dataclasses.replace(again.ledgers[0].entry, commit=package.commit)
+        answer = yo.earlier_answer(request, [target], again)
+        assert (answer is None) == moved
+        yo.close_books(request, {}, again, Context(again.builder.arn))
+
+
+@pytest.mark.parametrize("code", ["TooManyRequestsException", "ResourceConflictException"])
+def test_lambda_is_asked_again_to_move_an_alias(stage: Stage, code: str) -> None:
+    stage.deploy(stage.store(), alias="live")
+    refusals = iter([lambda_says(429 if code.startswith("Too") else 409, code)])
+    stage.account.fault = lambda _, request: (
+        next(refusals, None) if "PUT" in request and "/aliases/" in request else None
+    )
+    assert stage.deploy(stage.store(), alias="live").version == stage.alias("live")["FunctionVersion"] == "2"
+
+
+def test_a_look_that_is_throttled_is_made_again(stage: Stage) -> None:
+    refusals = iter([lambda_says(429, "TooManyRequestsException")] * 5)
+    stage.account.fault = lambda _, request: next(refusals, None) if "/configuration" in request else None
+    stage.begin()
+    assert next(refusals, None) is None
+
+
+def test_an_endless_conflict_is_told_in_lambdas_words(stage: Stage) -> None:
+    said = lambda_says(409, "ResourceConflictException", "It is being frobnicated")
+    stage.account.fault = lambda service, request: said if service == "lambda" and "PUT" in request else None
+    with pytest.raises(DeadlineError, match=r"Lambda would not .* frobnicated"), yo.deadline(1500, stage.job.log):
+        stage.begin()
+
+
+def test_who_waits_for_a_dead_builder_is_told_when_to_ask_again(stage: Stage) -> None:
+    request = BuildRequest("api", "project")
+    dead = yo.new_entry("api", request, stage.job.builder)
+    dead = dataclasses.replace(dead, request_id="dead", until=time.time() + 60, log_stream="elsewhere")
+    Ledger("api", dead, stage.job.store).take()
+    job = stage.another_job()
+    with pytest.raises(BuildInProgress, match="Ask again then"), yo.deadline(1500, job.log):
+        take_ledgers(["api"], request, job)
+
+
+def test_the_secrets_of_a_function_are_masked_in_what_its_test_event_says(stage: Stage) -> None:
+    leak = "import os\ndef handler(event, context):\n    raise ValueError(os.environ['DB_PASSWORD'])\n"
+    variables = {"DB_PASSWORD": "canary-db-password"}
+    stage.functions.update_function_configuration(FunctionName="api", Environment={"Variables": variables})
+    stage.record(stage.store(leak))
+    stage.record(stage.store())
+    with pytest.raises(PackageError, match="ValueError") as failed:
+        stage.rollback(test_event={})
+    assert "canary-db-password" not in stage.job.log.mask(str(failed.value))
+
+
+def test_failed_builds_do_not_use_up_the_packages_that_are_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "KEPT_PACKAGES", 3)
+    packages = [stage.store(), stage.store()]
+    for package in packages:
+        stage.record(package)
+    for _ in range(3):
+        fail_test_event(stage, stage.store(BAD))
+    stage.record(stage.store())
+    assert {package.key for package in packages} <= {*stage.job.store.packages("api")}
+
+
+def test_both_versions_of_a_weighted_alias_keep_their_packages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "KEPT_PACKAGES", 2)
+    monkeypatch.setattr(yo, "KEPT_VERSIONS", 1)
+    packages = [stage.store()]
+    stage.record(packages[0], alias="live")
+    packages.append(stage.store())
+    stage.record(packages[1], publish=True)
+    weights = {"AdditionalVersionWeights": {"2": 0.1}}
+    stage.functions.update_alias(FunctionName="api", Name="live", RoutingConfig=weights)
+    for _ in range(5):
+        stage.record(stage.store(), publish=True)
+    assert {package.key for package in packages} <= {*stage.job.store.packages("api")}
+
+
+def test_deletes_that_s3_refuses_are_told_as_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(yo, "KEPT_PACKAGES", 1)
+    error = b"<Error><Key>k</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    body = b"<DeleteResult>%s</DeleteResult>" % error
+    refusal = Response(200, body, {"Content-Type": "application/xml"})
+    stage.account.fault = lambda _, request: refusal if "POST" in request and "delete" in request else None
+    for _ in range(4):
+        stage.record(stage.store())
+    said = capsys.readouterr().out
+    assert "old packages were not deleted: Cannot delete" in said
+    assert "deleted 1 old" not in said
+
+
+def test_rollback_to_a_commit_prefers_what_did_not_fail(stage: Stage) -> None:
+    commit = "ab" * 20
+    good = stage.store(commit=commit)
+    stage.record(good)
+    stage.record(stage.store())
+    fail_test_event(stage, stage.store(BAD, commit=commit))
+    stage.rollback(commit)
+    assert stage.runs == good.code_sha256

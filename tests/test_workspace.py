@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import remove_tree, workspace
+import lambda_function as yo
+from lambda_function import ConfigError, remove_tree, workspace
 
 
 def test_a_tmp_that_a_build_has_locked_is_opened(tmp_path: Path) -> None:
@@ -88,3 +89,17 @@ def test_a_workspace_that_is_no_directory_any_more_is_cleaned_up(tmp_path: Path,
         elif replaced == "by a link":
             space.root.symlink_to("/etc")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_removed_at_the_end_is_told_by_the_next_invocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was deployed by then is deployed."""
+
+    def refuse(path: Path) -> None:
+        raise ConfigError(f"{path} cannot be removed")
+
+    with workspace(tmp_path, tmp_is_ours=True):
+        monkeypatch.setattr(yo, "remove_tree", refuse)
+    with pytest.raises(ConfigError), workspace(tmp_path, tmp_is_ours=True):
+        pass
