@@ -49,6 +49,7 @@ import fnmatch
 import functools
 import hashlib
 import html
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
@@ -1957,15 +1958,14 @@ def load_deflater(toolchain: Toolchain) -> Deflater:
     It is verified, and nothing of a project's has run yet.  What does later must not find the file
     that is mapped into this process: so its name is taken away.
     """
-    loaded = sys.modules.get("deflate")
+    loaded: Any = sys.modules.get("deflate")
     if loaded is None:
-        sys.path.insert(0, str(toolchain.packages))
-        try:
-            loaded = importlib.import_module("deflate")
-        finally:
-            sys.path.remove(str(toolchain.packages))
+        # Not by sys.path: other threads import, too, and must not find Dulwich's urllib3.
+        spec: Any = importlib.machinery.PathFinder.find_spec("deflate", [str(toolchain.packages), *sys.path])
+        loaded = sys.modules["deflate"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
     remove_tree(toolchain.packages / "deflate")
-    compress: Any = loaded.deflate_compress
+    compress = loaded.deflate_compress
     return Deflater(f"libdeflate {loaded.__version__}, level {LEVEL}", lambda content: compress(content, LEVEL))
 
 
@@ -4339,10 +4339,12 @@ def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
     numpy.testing needs numpy._core.tests, and not before it is called; networkx once imported its
     own tests: a folder's name alone proves nothing.
     """
-    # Most files have no such word: what they import need not be known.
-    speaks_of_tests = suites and "test" in text and re.search(r"\btests?\b", text)
+    # Most files speak neither of tests nor of a package that has some: what they import need not be known.
+    tops = {suite: suite.partition("/")[0] for suite in suites}
+    near = [suite for suite, top in tops.items() if name.startswith(f"{top}/") or top in text]
+    speaks_of_tests = near and "test" in text and re.search(r"\btests?\b", text)
     mentioned = {each for each in mentioned_modules(text, name) if "test" in each} if speaks_of_tests else set()
-    return {suite: f"imported by {name}" for suite in suites if is_mentioned(suite.replace("/", "."), mentioned)}
+    return {suite: f"imported by {name}" for suite in near if is_mentioned(suite.replace("/", "."), mentioned)}
 
 
 def keep_imported(space: Workspace, installed: Installed, pruned: Pruned) -> Pruned:
@@ -4438,6 +4440,14 @@ def read_bundle(target: Target, job: Job) -> Bundle | None:
         found = job.store.read(bundle_key(Package.of(target.name, target.code_sha256).key))
         return found and Bundle.from_json(json.loads(found[0]))
     return None
+
+
+def store_bundle(package: Package, bundle: Bundle, job: Job) -> None:
+    """Store what is known of a package's dependencies; without it the next build only takes longer."""
+    try:
+        job.store.upload_json(bundle_key(package.key), bundle.to_json())
+    except DeployError as error:
+        job.log.say(f"Warning: the next build cannot take over the dependencies of this one: {error}")
 
 
 def digest_of(value: Any) -> str:
@@ -5702,10 +5712,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
             for package in packages:
                 store_package(package, made.archive, job)
                 if made.bundle:
-                    known = replace(
-                        made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told
-                    )
-                    job.store.upload_json(bundle_key(package.key), known.to_json())
+                    build = build_inputs(made.checkout.commit, request, targets, job)
+                    store_bundle(package, replace(made.bundle, build=build, result=told), job)
             deployments = deploy_all(packages, targets, request, job)
     return build_result(told, request, deployments, job)
 

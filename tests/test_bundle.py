@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 import lambda_function as yo
+from benchmarks.packages import projects
 from lambda_function import NotBootstrapped, PackageError, Source, lambda_handler
+from local.rest_json import Response
 from tests.gitting import git
 from tests.test_handler import HANDLER, LIBRARY, TOKEN, Yard
 from tests.test_handler import setup as setup
@@ -237,6 +239,15 @@ def test_requirements_in_folders_are_installed_each_time(yard: Yard) -> None:
         assert archive.read("library/__init__.py").decode() == changed
 
 
+def test_a_bundle_that_cannot_be_stored_hinders_nothing(yard: Yard, wheels: Path) -> None:
+    refusal = Response(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content-Type": "application/xml"})
+    yard.account.fault = lambda _, request: refusal if request.startswith("PUT") and "/bundles/" in request else None
+    yard.add_project(project(wheels))
+    result = yard.build()
+    assert result["status"] == "deployed"
+    assert "Warning: the next build cannot take over the dependencies" in said(yard, result)
+
+
 def test_bundles_go_with_their_packages(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yo, "KEPT_PACKAGES", 1)
     for number in range(4):
@@ -387,8 +398,10 @@ def test_two_builders_in_different_places_at_different_times_make_the_same_packa
 ) -> None:
     for name, value in CLIENT.items():
         monkeypatch.setenv(name, value)
-    requirements = "markupsafe==3.0.3\npyyaml==6.0.3\njinja2==3.1.6\n"
-    yard.add_project({"app.py": f"import jinja2, yaml\n{HANDLER}", "requirements.txt": requirements})
+    mid = projects()["mid"]
+    yard.add_project(
+        {**mid.files, "app.py": f"from lambda_function import *\n{HANDLER}", "requirements.txt": mid.requirements}
+    )
     here = yard.build()
     elsewhere = tmp_path / "another place, with a longer name" / "tmp"
     elsewhere.mkdir(parents=True)
