@@ -125,6 +125,9 @@ TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urll
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
 """Where a project may say what it needs; the first one found counts (contract §6)."""
 
+OTHERS_FILES = ("poetry.lock", "Pipfile", "Pipfile.lock", "pdm.lock", "environment.yml")
+"""In which other tools keep requirements, and from which each can export them."""
+
 LARGEST = 10
 
 MAX_FUNCTIONS = 50
@@ -3781,6 +3784,17 @@ def find_requirements(project: Path) -> Path | None:
     return None
 
 
+def unread_requirements(project: Path) -> list[str]:
+    """Return a warning if a project only has requirements in files of tools that uv does not read."""
+    found = [name for name in OTHERS_FILES if (project / name).is_file()]
+    if not found or find_requirements(project):
+        return []
+    return [
+        f"{found[0]} is not read, and nothing was installed: export it as requirements.txt, or name the dependencies "
+        "in [project] of pyproject.toml"
+    ]
+
+
 def has_dependencies(path: Path) -> bool:
     """Say whether a pyproject.toml names dependencies, or has its build name them; raise DependencyError."""
     try:
@@ -4791,9 +4805,10 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
 
 
 def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
-    """Make staging read-only, as /var/task is in Lambda, or ours again.  With coreutils: trees may be deep."""
+    """Make staging and the layers read-only, as in Lambda, or ours again.  With coreutils: trees may be deep."""
+    trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
     try:
-        shell.run(Command(["chmod", "-R", modes, space.staging], space.root))
+        shell.run(Command(["chmod", "-R", modes, *trees], space.root))
     except CommandFailed as error:
         raise PackageError(
             f"Cannot work with what the project made: chmod {error.ending}.{error.quoted_tail}"
@@ -5073,15 +5088,19 @@ def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
     return sizes
 
 
-def check_size(sizes: Counter[str], layer_bytes: int) -> None:
+def check_size(sizes: Counter[str], layer_bytes: int, pruned: Pruned) -> None:
     """Raise PackageError if Lambda would not take a package of this size: before the work of zipping it."""
     total = sizes.total() + layer_bytes
     if total > MAX_UNZIPPED_BYTES:
         sizes = sizes + Counter({"(layers)": layer_bytes})
         table = "\n".join(f"  {size(count):>10}  {name}" for name, count in sizes.most_common(LARGEST))
+        took = ", ".join(f"{reason} {size(count)}" for reason, count in pruned.reasons.items())
+        kept = "".join(f"\nKept: {group}, {reason}" for group, reason in pruned.kept.items())
         raise PackageError(
             f"The package unzips to {total:,} bytes; Lambda takes {MAX_UNZIPPED_BYTES:,} (250 MB), layers "
-            f"included. Drop a dependency, or delete its unneeded data in make_dist.sh. Its largest parts:\n{table}"
+            "included. Take a dependency out of the requirements, or what it does not need out of the package (drop, "
+            f"in [tool.yo-dawg] of pyproject.toml). Its largest parts:\n{table}\n"
+            f"Pruned already: {took or 'nothing'}{kept}"
         )
 
 
@@ -5820,6 +5839,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
         compiled = lay_former_bytecode(former, installed, job)
         warnings = [
             *checkout.warnings,
+            *unread_requirements(checkout.project),
             *rules.warnings,
             *(each for target in targets for each in check_handler(space.staging, target)),
         ]
@@ -5836,7 +5856,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             )
             warnings += write_bytecode(proof, compiled, installed, job)
             sizes = package_sizes(space.staging, installed.owners)
-            check_size(sizes, proof.layer_bytes)
+            check_size(sizes, proof.layer_bytes, pruned)
             archive = write_zip(space.staging, space.archive, ahead.result() or former, deflater)
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lambda_function import (
+    OTHERS_FILES,
     Builder,
     Checkout,
     ConfigError,
@@ -28,6 +29,7 @@ from lambda_function import (
     find_requirements,
     has_dependencies,
     install_requirements,
+    unread_requirements,
 )
 from tests.embedded import lay_out
 
@@ -156,6 +158,16 @@ def test_the_first_file_that_is_there_counts(tmp_path: Path, files: dict[str, st
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert find_requirements(tmp_path) == (tmp_path / found if found else None)
+
+
+@pytest.mark.parametrize("name", OTHERS_FILES)
+def test_requirements_that_only_another_tool_reads_are_told(tmp_path: Path, name: str) -> None:
+    assert unread_requirements(tmp_path) == []
+    (tmp_path / name).write_text("")
+    (told,) = unread_requirements(tmp_path)
+    assert told.startswith(f"{name} is not read, and nothing was installed")
+    (tmp_path / "requirements.txt").write_text("")
+    assert unread_requirements(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["[project", "a = " + "[" * 10_000], ids=["broken", "nested too deep"])

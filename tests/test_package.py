@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import MAX_UNZIPPED_BYTES, PackageError, Target, check_handler, check_size, package_sizes
+from lambda_function import (
+    MAX_UNZIPPED_BYTES,
+    PackageError,
+    Pruned,
+    Taken,
+    Target,
+    check_handler,
+    check_size,
+    package_sizes,
+)
 from tests.embedded import lay_out
 
 
@@ -68,19 +77,20 @@ def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> No
     sizes = package_sizes(tmp_path, owners)
     assert [name for name, _ in sizes.most_common(10)] == [f"dist-{number}" for number in range(11, 1, -1)]
     with pytest.raises(PackageError) as refused:
-        check_size(sizes, 0)
+        check_size(sizes, 0, Pruned({"a/tests/b.py": Taken("tests", "a/tests", 2_000_000)}, {"c/tests": "imported"}))
     assert f"{MAX_UNZIPPED_BYTES:,}" in str(refused.value)
     assert str(refused.value).count("dist-") == 10
+    assert str(refused.value).endswith("\nPruned already: tests 2.0 MB\nKept: c/tests, imported")
     (tmp_path / "11.bin").unlink()
     (tmp_path / "10.bin").unlink()
     (tmp_path / "9.bin").unlink()
-    check_size(package_sizes(tmp_path, {}), 0)
+    check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
 
 
 def test_the_limit_itself_is_not_over_the_limit(tmp_path: Path) -> None:
     with (tmp_path / "a.bin").open("wb") as file:
         file.truncate(MAX_UNZIPPED_BYTES)
-    check_size(package_sizes(tmp_path, {}), 0)
+    check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
     (tmp_path / "b.bin").write_bytes(b"1")
     with pytest.raises(PackageError):
-        check_size(package_sizes(tmp_path, {}), 0)
+        check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
