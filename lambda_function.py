@@ -79,7 +79,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
@@ -4423,6 +4423,8 @@ class Bundle:
     """Whether the index has no say: each version is spelled out."""
     installed: Installed
     pruned: Pruned
+    compiled: Mapping[str, str] = field(default_factory=dict)
+    """For each file of bytecode that we made for dependencies, what ``bytecode_digest`` says of it."""
     build: str = ""
     """Digest of all that decided what is in the package, see ``build_inputs``."""
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -4488,18 +4490,17 @@ def install_inputs(installer: Installer, job: Job) -> str:
     )
 
 
-def make_bundle(installer: Installer, installed: Installed, pruned: Pruned, job: Job) -> Bundle | None:
-    """Describe what was installed and pruned; None if that cannot be taken over, as with requirements in folders."""
+def make_bundle(installer: Installer, installed: Installed, pruned: Pruned, job: Job) -> Bundle:
+    """Describe what was installed and pruned; without inputs if it cannot be taken over, as requirements in folders."""
     left = {name for name, _ in tree_files(installer.space.staging)}
     required = installer.checkout.required
-    if not left <= installed.digests.keys() or required.origins or not all("==" in pin for pin in installed.pins):
-        return None
+    whole = left <= installed.digests.keys() and not required.origins and all("==" in pin for pin in installed.pins)
     digests = {name: digest for name, digest in installed.digests.items() if name in left or name in pruned.taken}
     texts = [*required.texts.values(), installer.requirements.read_text() if installer.requirements else ""]
     pinned = {normal("".join(found)) for text in texts for found in PIN.findall(text)}
     return Bundle(
-        inputs=install_inputs(installer, job),
-        pinned=installed.pins <= pinned,
+        inputs=install_inputs(installer, job) if whole else "",
+        pinned=whole and installed.pins <= pinned,
         installed=replace(installed, digests=digests),
         pruned=pruned,
     )
@@ -4917,47 +4918,63 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 # --- Stage: compile --------------------------------------------------------------------------------
 
 
-def lay_former_bytecode(former: Former | None, installed: Installed, job: Job) -> set[str]:
-    """Lay the bytecode of dependencies from the former package beside those that are the same; return its names.
+def lay_former_bytecode(
+    former: Former | None, compiled: Mapping[str, str], installed: Installed, job: Job
+) -> dict[str, str]:
+    """Lay the bytecode that we made for the former package beside sources that are the same; return the digests.
 
-    The proof is quicker by it; what of it the package does not need is taken away again.
+    The proof is quicker by it; what of it the package does not need is taken away again.  Bytecode is
+    what runs, and nobody reads it: what the project's code made, or has put in the place of ours, must
+    not come back once the project is clean.
     """
-    laid: set[str] = set()
+    laid: dict[str, str] = {}
     if former is None or job.settings.bytecode == "none":
         return laid
     files = dict(tree_files(job.space.staging))
-    for name in former.names:
-        source = re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
-        if name in files or source not in files or source not in installed.owners:
+    for name, digest in compiled.items():
+        source = files.get(source_of(name))
+        if name in files or source is None or source_of(name) not in installed.owners or name not in former.names:
             continue
-        content, text = former.read(name), files[source].read_bytes()
-        target = Path(importlib.util.cache_from_source(str(files[source])))
-        made_here = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(text)
-        if target.name == PurePosixPath(name).name and content.startswith(made_here) and not target.parent.is_symlink():
+        content, target = former.read(name), Path(importlib.util.cache_from_source(str(source)))
+        fits = target.name == PurePosixPath(name).name and content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
+        if fits and bytecode_digest(source, content) == digest and not target.parent.is_symlink():
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(content)
-            laid.add(name)
+            laid[name] = digest
     return laid
 
 
-def write_bytecode(proof: Proof, laid: Set[str], installed: Installed, job: Job) -> list[str]:
+def source_of(name: str) -> str:
+    """Return the name of the module that this bytecode was made of; of any other file, its own name."""
+    return re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
+
+
+def bytecode_digest(source: Path, content: bytes) -> str:
+    """Return the SHA-256, in hex, of a module and its bytecode."""
+    return hashlib.sha256(hashlib.sha256(source.read_bytes()).digest() + content).hexdigest()
+
+
+def write_bytecode(
+    proof: Proof, laid: Mapping[str, str], installed: Installed, job: Job
+) -> tuple[list[str], dict[str, str]]:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
     What make_dist.sh compiled itself stays.  A package that only bytecode would make too large for
-    Lambda goes without; returns a warning then.
+    Lambda goes without; returns a warning then.  And returns the digests of what we made for
+    dependencies, now or before.
     """
     space, setting = job.space, job.settings.bytecode
     if setting == "none":
-        return []
+        return [], {}
     every = setting == "all" or job.settings.proof == "off"
     there = dict(tree_files(space.staging))
     names = [name for name in there if name.endswith(".py") and (every or name in proof.loaded)]
-    wanted = {importlib.util.cache_from_source(name) for name in names}
-    for name in laid - wanted:
-        if name in there:
-            there[name].unlink()
-    before = there.keys() - laid
+    wanted = {importlib.util.cache_from_source(name): there[name] for name in names}
+    for name in laid.keys() & there.keys():
+        if name not in wanted or bytecode_digest(wanted[name], there[name].read_bytes()) != laid[name]:
+            there.pop(name).unlink()
+    before = there.keys() - laid.keys()
     own = [name for name in names if name not in installed.owners]
     names = [name for name in names if importlib.util.cache_from_source(name) not in there]
     question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
@@ -4969,11 +4986,14 @@ def write_bytecode(proof: Proof, laid: Set[str], installed: Installed, job: Job)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
     after = dict(tree_files(space.staging))
     total = sum(path.stat().st_size for path in after.values())
+    ours = after.keys() - before
     if total + proof.layer_bytes <= MAX_UNZIPPED_BYTES:
-        return []
-    for name in after.keys() - before:
+        made = [name for name in ours & wanted.keys() if source_of(name) in installed.owners]
+        return [], {name: bytecode_digest(wanted[name], after[name].read_bytes()) for name in sorted(made)}
+    for name in ours:
         after[name].unlink()
-    return [f"with bytecode the package would unzip to {total:,} bytes, more than Lambda takes: it goes without"]
+    warning = f"with bytecode the package would unzip to {total:,} bytes, more than Lambda takes: it goes without"
+    return [warning], {}
 
 
 def compile_modules() -> None:
@@ -5083,8 +5103,7 @@ def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
     """Return the bytes of each distribution in a package; what no one owns is "(project)"."""
     sizes: Counter[str] = Counter()
     for name, path in tree_files(staging):
-        source = re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
-        sizes[owners.get(source, "(project)")] += path.stat().st_size
+        sizes[owners.get(source_of(name), "(project)")] += path.stat().st_size
     return sizes
 
 
@@ -5718,10 +5737,10 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         note_commit(installer.checkout.commit, installer.checkout.ref, job)
         if answer := earlier_answer(request, targets, job):
             return answer
-        before = before if before and still_fits(before, installer, job) else None
-        if before and (answer := unchanged(before, request, targets, job)):
+        fitting = before if before and still_fits(before, installer, job) else None
+        if fitting and (answer := unchanged(fitting, request, targets, job)):
             return answer
-        made = make_package(installer, targets, Before(former, before), job)
+        made = make_package(installer, targets, Before(former, fitting, before.compiled if before else {}), job)
     told = package_result(made)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
@@ -5730,9 +5749,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         else:
             for package in packages:
                 store_package(package, made.archive, job)
-                if made.bundle:
-                    build = build_inputs(made.checkout.commit, request, targets, job)
-                    store_bundle(package, replace(made.bundle, build=build, result=told), job)
+                build_of = build_inputs(made.checkout.commit, request, targets, job)
+                store_bundle(package, replace(made.bundle, build=build_of, result=told), job)
             deployments = deploy_all(packages, targets, request, job)
     return build_result(told, request, deployments, job)
 
@@ -5793,7 +5811,7 @@ class Made:
     sizes: Counter[str]
     archive: Archive
     warnings: tuple[str, ...]
-    bundle: Bundle | None
+    bundle: Bundle
 
 
 @dataclass(frozen=True)
@@ -5804,6 +5822,8 @@ class Before:
     """The package, which is being fetched."""
     bundle: Bundle | None
     """The dependencies in it, if they are those of this build too."""
+    compiled: Mapping[str, str]
+    """The bytecode in it that was ours, see ``Bundle``."""
 
 
 def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
@@ -5836,7 +5856,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
         stage(checkout, rules, job.shell, log)
         pruned = keep_imported(space, installed, pruned)
         former = before.former.result()
-        compiled = lay_former_bytecode(former, installed, job)
+        laid = lay_former_bytecode(former, before.compiled, installed, job)
         warnings = [
             *checkout.warnings,
             *unread_requirements(checkout.project),
@@ -5854,11 +5874,13 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 loaded=frozenset().union(*(each.loaded for _, each in proofs)),
                 layer_bytes=max(each.layer_bytes for _, each in proofs),
             )
-            warnings += write_bytecode(proof, compiled, installed, job)
+            without, compiled = write_bytecode(proof, laid, installed, job)
+            warnings += without
             sizes = package_sizes(space.staging, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
             archive = write_zip(space.staging, space.archive, ahead.result() or former, deflater)
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
+    bundle = replace(bundle, compiled=compiled)
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)
 
 

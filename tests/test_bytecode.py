@@ -8,6 +8,7 @@ import marshal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,15 @@ INSTALLED = Installed((), {"pkg/__init__.py": "pkg", "pkg/idle.py": "pkg"})
 
 
 def compiled(
-    tmp: Path, setting: str, *, proof: str = "warn", files: dict[str, str] | None = None, former: Path | None = None
+    tmp: Path,
+    setting: str,
+    *,
+    proof: str = "warn",
+    files: dict[str, str] | None = None,
+    former: Path | None = None,
+    meddle: Callable[[Path], object] = lambda staging: None,
 ) -> Path:
-    """Compile a package in a workspace below tmp, after a former one; return its zip."""
+    """Compile a package in a workspace below tmp, after a former one; return its zip, and keep what is known of it."""
     tmp.mkdir()
     settings = Settings("b", ("*",), "https://g", "", "", tmp, tmp_is_ours=False, proof=proof, bytecode=setting)
     log = Log(())
@@ -66,13 +73,20 @@ def compiled(
         store = Store(None, "b", "yo-dawg", "123456789012")
         job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
         made_before = Former(stack.enter_context(former.open("rb"))) if former else None
-        laid = lay_former_bytecode(made_before, INSTALLED, job)
-        assert laid == (bytecode(former) & DEPENDENCIES if former and setting != "none" else set())
-        write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
+        laid = lay_former_bytecode(made_before, KNOWN[former] if former else {}, INSTALLED, job)
+        assert laid.keys() == (KNOWN[former].keys() if former and setting != "none" else set())
+        meddle(space.staging)
+        warnings, known = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
+        assert warnings == []
         sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
-        return write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
+        package = write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
+        KNOWN[package] = known
+        return package
 
+
+KNOWN: dict[Path, dict[str, str]] = {}
+"""What write_bytecode said of each package."""
 
 DEPENDENCIES = {f"pkg/__pycache__/__init__.{TAG}.pyc", f"pkg/__pycache__/idle.{TAG}.pyc"}
 
@@ -99,8 +113,34 @@ def test_bytecode_of_a_source_that_has_changed_is_not_taken_over(tmp_path: Path)
     store = Store(None, "b", "yo-dawg", "123456789012")
     job = Job(settings, BUILDER, space, Log(()), Shell({}, Log(())), Aws(None, None, None, None), store)
     with former.open("rb") as file:
-        assert lay_former_bytecode(Former(file), INSTALLED, job) == {f"pkg/__pycache__/idle.{TAG}.pyc"}
+        laid = lay_former_bytecode(Former(file), KNOWN[former], INSTALLED, job)
+    assert laid.keys() == {f"pkg/__pycache__/idle.{TAG}.pyc"}
     assert old not in [path.read_bytes() for path in space.staging.rglob("*.pyc")]
+
+
+def plant(staging: Path) -> None:
+    """Do what hostile code can: put other bytecode in the place of a dependency's, with all the right marks."""
+    for name in ("__init__", "idle"):
+        target = staging / f"pkg/__pycache__/{name}.{TAG}.pyc"
+        target.parent.mkdir(exist_ok=True)
+        source = (staging / f"pkg/{name}.py").read_bytes()
+        header = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(source)
+        target.write_bytes(header + marshal.dumps(compile("evil = True", f"/var/task/pkg/{name}.py", "exec"), 2))
+
+
+def test_planted_bytecode_does_not_come_back(tmp_path: Path) -> None:
+    clean = compiled(tmp_path / "clean", "all")
+    assert KNOWN[clean].keys() == bytecode(clean) & DEPENDENCIES
+    for number, former in enumerate([None, clean]):
+        hostile = compiled(tmp_path / f"hostile{number}", "all", former=former, meddle=plant)
+        again = compiled(tmp_path / f"again{number}", "all", former=hostile)
+        assert again.read_bytes() == clean.read_bytes() == compiled(tmp_path / f"c{number}", "all").read_bytes()
+        assert KNOWN[again] == KNOWN[clean]
+
+
+def test_bytecode_that_was_put_in_the_place_of_ours_is_made_again(tmp_path: Path) -> None:
+    clean = compiled(tmp_path / "clean", "all")
+    assert compiled(tmp_path / "hostile", "all", former=clean, meddle=plant).read_bytes() == clean.read_bytes()
 
 
 def bytecode(package: Path) -> set[str]:
@@ -175,11 +215,12 @@ def test_a_package_that_bytecode_would_make_too_large_goes_without(
     (space.staging / "mine.pyc").write_text("mine")
     limit = len(FILES["app.py"]) + len("mine")
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
-    (warning,) = write_bytecode(Proof(loaded=LOADED), set(), INSTALLED, job)
+    (warning,), known = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    assert known == {}
     assert "it goes without" in warning
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
-    assert write_bytecode(Proof(loaded=LOADED), set(), INSTALLED, job) == []
+    assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)[0] == []
     assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
 
 
