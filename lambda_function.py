@@ -1952,14 +1952,15 @@ def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Execu
     unpacked = aside.submit(unzip, file, space.toolchain, lambda name: name.startswith("bin/"))
     unpacked.add_done_callback(lambda _: file.close())
     toolchain = Toolchain(space.toolchain, unpacked=unpacked)
-    return replace(toolchain, deflater=load_deflater(toolchain))
+    toolchain = replace(toolchain, deflater=load_deflater(toolchain))
+    remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
+    return toolchain
 
 
 def load_deflater(toolchain: Toolchain) -> Deflater:
     """Load libdeflate, which compresses better than zlib does and twice as fast, and is no other tomorrow.
 
-    It is verified, and nothing of a project's has run yet.  What does later must not find the file
-    that is mapped into this process: so its name is taken away.
+    Its file is the one that was pinned, and nothing of a project has run by now.
     """
     loaded: Any = sys.modules.get("deflate")
     if loaded is None:
@@ -1967,7 +1968,6 @@ def load_deflater(toolchain: Toolchain) -> Deflater:
         spec: Any = importlib.machinery.PathFinder.find_spec("deflate", [str(toolchain.packages), *sys.path])
         loaded = sys.modules["deflate"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)
-    remove_tree(toolchain.packages / "deflate")
     compress = loaded.deflate_compress
     return Deflater(f"libdeflate {loaded.__version__}, level {LEVEL}", lambda content: compress(content, LEVEL))
 
@@ -5690,7 +5690,7 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
         install_toolchain(virtualenv, space, job.shell)
         toolchain = collect_toolchain(virtualenv, space, job.shell)
     with log.step("zip", "[4/5] zip"):
-        archive = write_zip(toolchain.root, space.archive)
+        archive = write_zip(toolchain.root, space.archive, deflater=load_deflater(toolchain))
         log.quote(f"{archive.files} files, {size(archive.zip_bytes)} zipped")
     with log.step("upload", "[5/5] upload"):
         made = {
