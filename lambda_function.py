@@ -120,6 +120,10 @@ MAX_LOG_BYTES = 20_000_000
 TOOLCHAIN_FORMAT = "1"
 """Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
 
+FOR_SSH = ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")
+UNPACKED_LATER = ("bin/", *(f"site-packages/{name}" for name in FOR_SSH))
+"""What of the toolchain is large and not needed for a clone by HTTP: uv, and what SSH takes."""
+
 TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urllib3"
 
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
@@ -1879,18 +1883,22 @@ class Toolchain:
     """Addresses, with credentials, of private package indexes that uv asks first."""
     deflater: Deflater = ZLIB
     unpacked: Future[None] | None = field(default=None, repr=False, compare=False)
-    """While uv, which is large, is still being unpacked."""
+    """While what is large is still being unpacked."""
 
     @property
     def packages(self) -> Path:
         """The directory to put on a child's PYTHONPATH."""
         return self.root / "site-packages"
 
+    def wait(self) -> None:
+        """Wait until all of it is there."""
+        if self.unpacked:
+            self.unpacked.result()
+
     @property
     def uv(self) -> Path:
         """The uv program, once it is there."""
-        if self.unpacked:
-            self.unpacked.result()
+        self.wait()
         return self.root / "bin" / "uv"
 
 
@@ -1929,7 +1937,7 @@ def toolchain_key(sha256: str) -> str:
 
 
 def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Executor) -> Toolchain:
-    """Fetch, verify and unpack the toolchain, programs aside; raise NotBootstrapped if there is none that fits."""
+    """Fetch, verify and unpack the toolchain, most of it aside; raise NotBootstrapped if there is none that fits."""
     stored = stored_toolchain(store, builder, space)
     if stored is None:
         raise NotBootstrapped(
@@ -1948,8 +1956,8 @@ def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Execu
         )
     file = archive.open("rb")
     archive.unlink()
-    unzip(file, space.toolchain, lambda name: not name.startswith("bin/"))
-    unpacked = aside.submit(unzip, file, space.toolchain, lambda name: name.startswith("bin/"))
+    unzip(file, space.toolchain, lambda name: not name.startswith(UNPACKED_LATER))
+    unpacked = aside.submit(unzip, file, space.toolchain, lambda name: name.startswith(UNPACKED_LATER))
     unpacked.add_done_callback(lambda _: file.close())
     toolchain = Toolchain(space.toolchain, unpacked=unpacked)
     toolchain = replace(toolchain, deflater=load_deflater(toolchain))
@@ -2289,6 +2297,8 @@ def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain,
     credentials of AWS, that the deadline can kill, and whose memory is not ours.  The token or key
     goes through its standard input.
     """
+    if source.deploy_key:
+        toolchain.wait()  # for what SSH takes
     space = Workspace(toolchain.root.parent)
     answer = space.root / "clone.json"
     # The alarm of ``deadline``: the worker gives up before it rings, and can say what it waited for.
