@@ -1336,15 +1336,16 @@ class Store:
         return str(version)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects, at most a thousand."""
-        if not keys:
-            return
-        objects = [{"Key": f"{self.prefix}/{key}"} for key in keys]
-        with aws_says(f"delete {len(keys)} old objects"):
-            answer = self.s3.delete_objects(
-                Bucket=self.bucket, ExpectedBucketOwner=self.owner, Delete={"Objects": objects, "Quiet": True}
-            )
-        if refused := answer.get("Errors"):
+        """Delete objects."""
+        refused = []
+        for start in range(0, len(keys), 1000):  # S3 takes no more at once
+            objects = [{"Key": f"{self.prefix}/{key}"} for key in keys[start : start + 1000]]
+            with aws_says(f"delete {len(keys)} old objects"):
+                answer = self.s3.delete_objects(
+                    Bucket=self.bucket, ExpectedBucketOwner=self.owner, Delete={"Objects": objects, "Quiet": True}
+                )
+            refused += answer.get("Errors", [])
+        if refused:
             raise DeployError(f"Cannot delete {len(refused)} of {len(keys)} old objects: {refused[0]['Code']}.")
 
     def upload(self, key: str, body: io.BufferedIOBase, content_type: str) -> None:
@@ -1678,7 +1679,7 @@ ZLIB = Deflater(f"zlib {zlib.ZLIB_RUNTIME_VERSION}", lambda content: zlib.compre
 class Former:
     """A package that was made before: what has not changed since need not be compressed again."""
 
-    def __init__(self, file: IO[bytes], unchanged: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> None:
+    def __init__(self, file: IO[bytes], unchanged: Mapping[str, Identity] = MappingProxyType({})) -> None:
         """Read the directory of a zip; raise BadZipFile.
 
         A file of which ``unchanged`` has the identity is what the member of its name holds.
@@ -1709,18 +1710,20 @@ class Former:
             target.chmod(0o755)
         return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
-    def find(self, info: zipfile.ZipInfo, path: Path) -> zipfile.ZipInfo | None:
-        """Return the member that holds what this file holds, if there is one.
+    def find(self, info: zipfile.ZipInfo, file: IO[bytes]) -> zipfile.ZipInfo | None:
+        """Return the member that holds what this file holds; if there is none, the file is at its beginning.
 
         Compared byte by byte, and not by the CRC: two files of the same size may have the same one.
         """
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
             return None
-        if self._unchanged.get(info.filename) == identity(path.stat()):
+        if self._unchanged.get(info.filename) == identity(os.fstat(file.fileno())):
             return ours
-        with path.open("rb") as file:
-            return ours if all(file.read(len(piece)) == piece for piece in self._inflated(ours)) else None
+        if all(file.read(len(piece)) == piece for piece in self._inflated(ours)):
+            return ours
+        file.seek(0)
+        return None
 
     def compressed(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         """Yield a member's content as it is in the zip; by offset, since several threads read."""
@@ -1744,7 +1747,8 @@ def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: 
     """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
     with target.open("xb", buffering=BLOCK) as file:
-        infos = write_members(tree_files(tree), file, former, deflater)
+        files = ((name, path, None) for name, path in tree_files(tree))
+        infos = write_members(files, file, former, deflater)
     with target.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").digest()
     return Archive(
@@ -1757,54 +1761,69 @@ def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: 
 
 
 def write_members(
-    files: Iterable[tuple[str, Path]], file: IO[bytes], former: Former | None, deflater: Deflater
+    files: Iterable[tuple[str, Path, Identity | None]], file: IO[bytes], former: Former | None, deflater: Deflater
 ) -> list[zipfile.ZipInfo]:
     """Write a zip of files, one date and our own modes for all; return its members.
 
     On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than
     the files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
     What the former zip holds is taken over, if the same deflater made it.
-    Raises PackageError for names that a zip cannot hold.
+    Raises PackageError for names that a zip cannot hold, and OSError for a file that is not the one
+    meant: where a project's code runs meanwhile, it may put a link or a pipe in its place.
     """
     alike = former if former and former.comment == deflater.comment else None
     infos = []
 
-    def pack(info: zipfile.ZipInfo, path: Path) -> Packed:
-        make_readable(path, path.stat().st_mode)
-        if alike and (ours := alike.find(info, path)):
-            info.CRC = ours.CRC
-            return b"".join(alike.compressed(ours))
-        content = path.read_bytes()
-        info.file_size, info.CRC = len(content), zlib.crc32(content)
+    def pack(info: zipfile.ZipInfo, path: Path, meant: Identity | None) -> Packed:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if meant and meant != identity(os.fstat(opened.fileno())):
+                raise OSError(errno.ESTALE, "it is another file than it was", str(path))
+            if alike and (ours := alike.find(info, opened)):
+                info.CRC = ours.CRC
+                return b"".join(alike.compressed(ours))
+            content = opened.read(info.file_size + 1)  # and no more, should it grow
+        if len(content) != info.file_size:
+            raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+        info.CRC = zlib.crc32(content)
         return deflater.deflate(content)
 
-    with zipfile.ZipFile(file, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as pool:
-        archive.comment = deflater.comment
-        for info, packed in side_by_side(pool, pack, files):
-            add_member(archive, info, packed.result())
-            infos.append(info)
-            del packed  # before the next one comes: they may be large
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.comment = deflater.comment
+            for info, packed in side_by_side(pool, pack, files):
+                add_member(archive, info, packed.result())
+                infos.append(info)
+                del packed  # before the next one comes: they may be large
+    finally:
+        pool.shutdown(cancel_futures=True)
     return infos
 
 
 def side_by_side(
-    pool: ThreadPoolExecutor, pack: Callable[[zipfile.ZipInfo, Path], Packed], files: Iterable[tuple[str, Path]]
+    pool: ThreadPoolExecutor,
+    pack: Callable[[zipfile.ZipInfo, Path, Identity | None], Packed],
+    files: Iterable[tuple[str, Path, Identity | None]],
 ) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed]]]:
     """Yield each file and what pack makes of it, in their order; as many are at work or wait as memory has room for."""
     pending: deque[tuple[zipfile.ZipInfo, Future[Packed]]] = deque()
-    for name, path in files:
+    for name, path, meant in files:
+        make_readable(path)
         new = zip_info(name, path.stat())
         while pending and (
             len(pending) == MAX_PENDING
             or new.file_size + sum(info.file_size for info, _ in pending) > MAX_PENDING_BYTES
         ):
             yield pending.popleft()
-        pending.append((new, pool.submit(pack, new, path)))
+        pending.append((new, pool.submit(pack, new, path, meant)))
     while pending:
         yield pending.popleft()
 
 
-def identity(status: os.stat_result) -> tuple[int, ...]:
+Identity = tuple[int, int, int, int]
+
+
+def identity(status: os.stat_result) -> Identity:
     """Return what a file does not keep when something is written to it, or another put in its place."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -1839,8 +1858,9 @@ def zip_name(name: str) -> str:
     return name
 
 
-def make_readable(path: Path, mode: int) -> None:
+def make_readable(path: Path) -> None:
     """Let us read a file of ours, whatever mode a build gave it."""
+    mode = path.stat().st_mode
     if not mode & stat.S_IRUSR:
         path.chmod(mode | stat.S_IRUSR)
 
@@ -1975,7 +1995,11 @@ def load_deflater(toolchain: Toolchain) -> Deflater:
         # Not by sys.path: other threads import, too, and must not find Dulwich's urllib3.
         spec: Any = importlib.machinery.PathFinder.find_spec("deflate", [str(toolchain.packages), *sys.path])
         loaded = sys.modules["deflate"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
+        try:
+            spec.loader.exec_module(loaded)
+        except BaseException:
+            del sys.modules["deflate"]
+            raise
     compress = loaded.deflate_compress
     return Deflater(f"libdeflate {loaded.__version__}, level {LEVEL}", lambda content: compress(content, LEVEL))
 
@@ -3851,7 +3875,8 @@ class Installer:
         options = ("--constraint", limits, "--quiet", "--no-header", "--no-annotate", "--output-file", resolved)
         with contextlib.suppress(CommandFailed):
             self._run("compile", *options)
-            return frozenset(map(normal, resolved.read_text().splitlines()))
+            check_workspace(self.space, DependencyError)  # builds of requirements may have run
+            return frozenset(map(normal, resolved.read_text(errors="replace").splitlines()))
         return None
 
     def _run(self, *command: str | Path) -> None:
@@ -4413,7 +4438,7 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
 
 # --- Dependencies from the former package -------------------------------------------------------------
 
-PIN = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(===?[^\s;,#\\]+)\s*(?:[;\\#]|--hash|$)", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*(===?[^\s;,]+)\s*(?:;|--hash|$)")
 """A line of a requirements file that allows one version only."""
 
 
@@ -4483,42 +4508,115 @@ def digest_of(value: Any) -> str:
 
 def builder_inputs(job: Job) -> list[Any]:
     """Return what of the builder itself has a say in what it makes: this file, its tools and settings."""
-    runtime = [importlib.metadata.version(name) for name in RUNTIME_PROVIDES if importlib.util.find_spec(name)]
+    runtime: dict[str, str] = {}
+    for name in RUNTIME_PROVIDES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            runtime[name] = importlib.metadata.version(name)
     ours = hashlib.sha256((HERE / Path(__file__).name).read_bytes()).hexdigest()
     settings = job.settings
     return [ours, toolchain_inputs(job.builder), sys.version, runtime, dict(settings.client), settings.index_secret]
 
 
-def install_inputs(installer: Installer, job: Job) -> str:
-    """Return a digest of all that decides what is installed and pruned, other than what the package index has."""
-    checkout = installer.checkout
+@dataclass(frozen=True)
+class Inputs:
+    """What decides what is installed and pruned, other than what the package index has."""
+
+    digest: str
+    """Of all of it; none if something of the repository, or at an address, may be built or installed."""
+    pins: frozenset[str]
+    """NAME==VERSION for all that the requirements allow one version of only."""
+
+
+def install_inputs(installer: Installer, job: Job) -> Inputs:
+    """Return what decides what is installed; read before anything is, since what is built then might rewrite it."""
+    checkout, source = installer.checkout, find_requirements(installer.checkout.project)
     folders = [each for each in (checkout.project, *checkout.project.parents) if each.is_relative_to(checkout.root)]
-    files = [folder / name for folder in folders for name in (*REQUIREMENT_FILES, "uv.toml", ".python-version")]
-    texts = [path.read_text(errors="surrogateescape") for path in files if path.is_file()]
-    return digest_of(
-        [builder_inputs(job), installer.toolchain.indexes, texts, sorted(checkout.required.texts.values())]
+    places = [folder / name for folder in folders for name in (*REQUIREMENT_FILES, "uv.toml", ".python-version")]
+    texts = {
+        str(path.relative_to(checkout.root)): path.read_text(errors="surrogateescape")
+        for path in places
+        if path.is_file()
+    }
+    required = [text for _, text in sorted(checkout.required.texts.items())]
+    if source and installer.requirements and source.name == "uv.lock":
+        required.append(installer.requirements.read_text())
+    lines = [line for text in required for line in requirement_lines(text)]
+    pins = frozenset(normal("".join(found)) for line in lines for found in PIN.findall(line))
+    try:
+        from_indexes = not checkout.required.origins and all(map(FROM_INDEX.fullmatch, lines))
+        for name, text in texts.items():
+            from_indexes = from_indexes and is_from_indexes(PurePosixPath(name).name, text, source)
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        from_indexes = False  # the next stage says what is wrong with it
+    everything = [builder_inputs(job), installer.toolchain.indexes, sorted(texts.items()), required]
+    return Inputs(digest_of(everything) if from_indexes else "", pins)
+
+
+def requirement_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a requirements file, those that go on in the next one whole, without remarks."""
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        if stripped := re.sub(r"(^|\s)#.*", "", line).strip():
+            yield stripped
+
+
+FROM_INDEX = re.compile(
+    r"""
+    # A name and what versions of it; not a file, a folder or an address.
+    (?!\S+\.(?:whl|zip|t[bglx]z|tar(?:\.\w+)?)(?:\s|$)) [A-Za-z0-9] [\w.-]* \s* (?:\[[\w\s.,-]*\])? [^/@:\\]*
+        (?:--hash[=\s]\S+\s*)*
+    | (?:-r|-c|--requirement|--constraint) [=\s]\s* (?!\S*:)\S+\.(?:txt|in)  # whose lines are looked at, too
+    | (?:-i|-f|--index-url|--extra-index-url|--find-links) [=\s]\s* (?:https?://|/)\S+
+    | --no-index | --pre | --prefer-binary | --require-hashes | (?:--only-binary|--no-binary|--trusted-host) [=\s].*
+    """,
+    re.VERBOSE,
+)
+"""A line of a requirements file that has nothing of the repository installed."""
+
+UV_INDEXES = ("index", "index-url", "extra-index-url", "find-links")
+UV_PLAIN = {
+    *UV_INDEXES, "default-groups", "dev-dependencies", "exclude-newer", "index-strategy", "managed", "no-index",
+    "package", "prerelease", "required-version", "resolution",
+}  # fmt: skip
+"""Settings of uv that have nothing of the repository installed, if the addresses of the first are addresses."""
+
+
+def is_from_indexes(name: str, text: str, source: Path | None) -> bool:
+    """Say whether a TOML file has nothing of the repository installed; raise ValueError or the like."""
+    if name not in ("pyproject.toml", "uv.toml", "pylock.toml"):
+        return True
+    table = tomllib.loads(text)
+    is_source = source is not None and source.name == name
+    if name == "pylock.toml":
+        kept = [each for package in table["packages"] for each in (package, *package.get("wheels", ()))]
+        return not is_source or not any(each.keys() & {"directory", "vcs", "archive", "path"} for each in kept)
+    settings = table if name == "uv.toml" else table.get("tool", {}).get("uv", {})
+    places = [settings.get(key, []) for key in UV_INDEXES]
+    listed = [each for place in places for each in ([place] if isinstance(place, str) else place)]
+    addresses = [each["url"] if isinstance(each, dict) else each for each in listed]
+    if settings.keys() - UV_PLAIN or not all(re.match("https?://|/", each) for each in addresses):
+        return False
+    project = table.get("project", {}) if is_source else {}
+    return "dependencies" not in project.get("dynamic", ()) and all(
+        map(FROM_INDEX.fullmatch, project.get("dependencies", ()))
     )
 
 
-def make_bundle(installer: Installer, installed: Installed, pruned: Pruned, job: Job) -> Bundle:
-    """Describe what was installed and pruned; without inputs if it cannot be taken over, as requirements in folders."""
-    left = {name for name, _ in tree_files(installer.space.staging)}
-    required = installer.checkout.required
-    whole = left <= installed.digests.keys() and not required.origins and all("==" in pin for pin in installed.pins)
+def make_bundle(inputs: Inputs, installed: Installed, pruned: Pruned, space: Workspace) -> Bundle:
+    """Describe what was installed and pruned; without inputs if not all of it can be taken over."""
+    left = {name for name, _ in tree_files(space.staging)}
+    whole = left <= installed.digests.keys() and all("==" in pin for pin in installed.pins)
     digests = {name: digest for name, digest in installed.digests.items() if name in left or name in pruned.taken}
-    texts = [*required.texts.values(), installer.requirements.read_text() if installer.requirements else ""]
-    pinned = {normal("".join(found)) for text in texts for found in PIN.findall(text)}
     return Bundle(
-        inputs=install_inputs(installer, job) if whole else "",
-        pinned=whole and installed.pins <= pinned,
+        inputs=inputs.digest if whole else "",
+        pinned=bool(inputs.digest) and whole and installed.pins <= inputs.pins,
         installed=replace(installed, digests=digests),
         pruned=pruned,
     )
 
 
-def still_fits(bundle: Bundle, installer: Installer, job: Job) -> bool:
+def still_fits(bundle: Bundle, inputs: Inputs, installer: Installer, job: Job) -> bool:
     """Say whether what would be installed now is what the bundle holds."""
-    if bundle.inputs != install_inputs(installer, job):
+    if not inputs.digest or bundle.inputs != inputs.digest:
         return False
     if bundle.pinned:
         return True
@@ -4599,7 +4697,7 @@ def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, 
         if path.relative_to(root).as_posix() not in checkout.files:
             continue  # the build of a requirement left it (setuptools' build/, say): it is not the project's
         target = staging / name
-        make_readable(path, path.stat().st_mode)
+        make_readable(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)  # the project's file wins over a dependency's
@@ -5266,8 +5364,10 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
         lambda: aws.functions.update_function_code(FunctionName=name, ZipFile=rehearsal_zip(), DryRun=True),
     )
     if request.test_event is not None:
-        with aws_says(f"invoke {name} with the test event"):
-            aws.functions.invoke(FunctionName=name, InvocationType="DryRun")
+        insist(
+            f"invoke {name} with the test event",
+            lambda: aws.functions.invoke(FunctionName=name, InvocationType="DryRun"),
+        )
     return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
 
 
@@ -5736,7 +5836,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
     source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
     before = None if request.force else read_bundle(targets[0], job)
-    if before and before.pinned and (commit := look_at_ref(source, request, job)):
+    if before and before.pinned and not request.dry_run and (commit := look_at_ref(source, request, job)):
         note_commit(*commit, job)
         if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
             return answer
@@ -5747,10 +5847,12 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         note_commit(installer.checkout.commit, installer.checkout.ref, job)
         if answer := earlier_answer(request, targets, job):
             return answer
-        fitting = before if before and still_fits(before, installer, job) else None
+        inputs = install_inputs(installer, job)  # before any code runs that could change what is read for it
+        fitting = before if before and still_fits(before, inputs, installer, job) else None
         if fitting and (answer := unchanged(fitting, request, targets, job)):
             return answer
-        made = make_package(installer, targets, Before(former, fitting, before.compiled if before else {}), job)
+        known = Before(former, fitting, before.compiled if before else {}, inputs)
+        made = make_package(installer, targets, known, job)
     told = package_result(made)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
@@ -5775,7 +5877,8 @@ def build_inputs(commit: str, request: BuildRequest, targets: Sequence[Target], 
     """Return a digest of all that decides what is in the package, other than what the requirements resolve to."""
     proved = [[target.handler, dict(target.environment), target.layers] for target in targets]
     asked = [job.settings.repository_url(request.repo_name), request.subdirectory, commit]
-    return digest_of([builder_inputs(job), job.settings.proof, job.settings.bytecode, proved, asked])
+    indexes = package_indexes(job.aws, job.settings, job.log)  # what the secret holds, not its name alone
+    return digest_of([builder_inputs(job), indexes, job.settings.proof, job.settings.bytecode, proved, asked])
 
 
 def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], job: Job) -> dict[str, Any] | None:
@@ -5834,6 +5937,8 @@ class Before:
     """The dependencies in it, if they are those of this build too."""
     compiled: Mapping[str, str]
     """The bytecode in it that was ours, see ``Bundle``."""
+    inputs: Inputs
+    """What decides what is installed now."""
 
 
 def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
@@ -5858,7 +5963,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             pruned = replace(bundle.pruned, bring=functools.partial(installer.install, space.pruned))
         else:
             pruned = prune(space, installed, rules)
-            bundle = make_bundle(installer, installed, pruned, job)
+            bundle = make_bundle(before.inputs, installed, pruned, space)
         log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
         if installed.provided:
             log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
@@ -5873,10 +5978,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             *rules.warnings,
             *(each for target in targets for each in check_handler(space.staging, target)),
         ]
-    # Compress while the handler is imported; files that are not what they were by the end are compressed again.
+    # Compress while the handler is imported.  What the files are is noted before it runs; those that are not
+    # what they were by the end are compressed again.
+    files = [(name, path, identity(path.stat())) for name, path in tree_files(space.staging)]
     with tempfile.TemporaryFile(dir=space.root) as file:
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            ahead = job.aside.submit(compress_ahead, [*tree_files(space.staging)], file, former, deflater)
+            ahead = job.aside.submit(compress_ahead, files, file, former, deflater)
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):
@@ -5895,12 +6002,13 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
 
 
 def compress_ahead(
-    files: Sequence[tuple[str, Path]], file: IO[bytes], former: Former | None, deflater: Deflater
+    files: Sequence[tuple[str, Path, Identity]], file: IO[bytes], former: Former | None, deflater: Deflater
 ) -> Former | None:
     """Compress these files into another; None if that cannot be done now, as where the disk has no room for two."""
-    with contextlib.suppress(OSError, ValueError, PackageError):
-        identities = {name: identity(path.stat()) for name, path in files}
-        if shutil.disk_usage(file.fileno()).free > 2 * sum(size for _, _, size, _ in identities.values()):
+    with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
+        identities = {name: meant for name, _, meant in files}
+        total = sum(size for _, _, size, _ in identities.values())
+        if total <= MAX_UNZIPPED_BYTES and shutil.disk_usage(file.fileno()).free > 2 * total:
             write_members(files, file, former, deflater)
             return Former(file, identities)
     return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import importlib.metadata
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -19,12 +21,15 @@ import pytest
 import lambda_function as yo
 from benchmarks.packages import projects
 from lambda_function import NotBootstrapped, PackageError, Source, lambda_handler
+from local.git_server import make_repository
 from local.rest_json import Response
+from tests.embedded import lay_out
 from tests.gitting import git
 from tests.test_handler import HANDLER, LIBRARY, TOKEN, Yard
 from tests.test_handler import setup as setup
 from tests.test_handler import yard as yard
-from tests.test_install import make_wheel
+from tests.test_install import BACKEND as LIB_BACKEND
+from tests.test_install import LIB, make_wheel
 
 ALPHA = {"alpha/__init__.py": "a = 1\n", "alpha/tests/__init__.py": "", "alpha/tests/cases.py": "c = 3\n"}
 APP = f"import alpha, beta\n{HANDLER}"
@@ -128,7 +133,7 @@ def test_indexes_and_included_files_are_compared_too(space: yo.Workspace, shell:
     builder = yo.Builder("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
     space.checkout.mkdir()
 
-    def inputs(included: str, index: str, variable: str) -> str:
+    def inputs(included: str, index: str, variable: str) -> yo.Inputs:
         required = yo.Required(texts={"included.txt": included})
         checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(), required)
         installer = yo.Installer(checkout, yo.Toolchain(space.toolchain, (index,)), builder, shell)
@@ -256,6 +261,272 @@ def test_bundles_go_with_their_packages(yard: Yard, wheels: Path, monkeypatch: p
     names = [{Path(key).stem for key in yard.keys(prefix)} for prefix in ("packages/", "bundles/")]
     assert names[0] >= names[1]
     assert len(names[1]) == 2, "what runs now, and what ran before"
+
+
+# --- What a hostile project did, and what the repository itself brings --------------------------------------
+
+
+def shipped(yard: Yard) -> zipfile.ZipFile:
+    key = next(key for key in yard.keys("packages/") if base64.b64decode(yard.code_sha256).hex() in key)
+    return zipfile.ZipFile(io.BytesIO(yard.read(key)))
+
+
+FORGE = """
+cp app.py "$1"
+python3 - "$1" <<'END'
+import importlib.util, marshal, os, sys
+root = sys.argv[1]
+text = open(f"{root}/beta.py", "rb").read()
+code = marshal.dumps(compile("b = 'FORGED'", "/var/task/beta.py", "exec"), 2)
+target = importlib.util.cache_from_source(f"{root}/beta.py")
+os.makedirs(os.path.dirname(target), exist_ok=True)
+open(target, "wb").write(importlib.util.MAGIC_NUMBER + b"\\1\\0\\0\\0" + importlib.util.source_hash(text) + code)
+END
+"""
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_forged_bytecode_does_not_stay(yard: Yard, wheels: Path, force: bool) -> None:
+    plain = project(wheels)
+    yard.add_project(plain)
+    untouched = yard.build()["code_sha256"]
+    yard.add_project({**plain, "make_dist.sh": FORGE})
+    yard.build()
+    yard.add_project({**plain, "app.py": APP + "# next\n"})
+    yard.build()
+    yard.add_project(plain)
+    result = yard.build(force=force)
+    with shipped(yard) as archive:
+        found = [name for name in archive.namelist() if name.endswith(".pyc") and b"FORGED" in archive.read(name)]
+    assert found == []
+    assert result["code_sha256"] == untouched
+
+
+def serve(yard: Yard, files: dict[str, str], *made: tuple[str, str]) -> None:
+    folder = yard.tmp.parent / "project"
+    for target in (folder, yard.git.root / "project.git"):
+        shutil.rmtree(target, ignore_errors=True)
+    lay_out(folder, files)
+    (folder / "vendor").mkdir()
+    for name, text in made:
+        make_wheel(folder / "vendor", name, "1.0", {f"{name}.py": text})
+    make_repository(folder, yard.git.root / "project.git")
+
+
+@pytest.mark.parametrize("requirement", ["beta==1.0", "beta"])
+def test_a_wheel_in_the_repository_that_was_made_anew_is_installed(yard: Yard, requirement: str) -> None:
+    files = {
+        "app.py": f"import beta\n{HANDLER}",
+        "requirements.txt": f"--no-index\n--find-links vendor\n{requirement}\n",
+    }
+    serve(yard, files, ("beta", "b = 1\n"))
+    yard.build()
+    serve(yard, files, ("beta", "b = 2\n"))
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("beta.py") == b"b = 2\n"
+
+
+DYNAMIC = """
+[project]
+name = "proj"
+version = "1.0"
+dynamic = ["dependencies"]
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[tool.uv]
+no-index = true
+find-links = ["WHEELS"]
+"""
+BACKEND = """
+import os, zipfile
+# before
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "proj-1.0-py3-none-any.whl"
+    needs = "".join(f"Requires-Dist: {line}\\n" for line in open("deps.txt").read().split())
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.writestr("proj-1.0.dist-info/METADATA",
+            f"Metadata-Version: 2.2\\nName: proj\\nVersion: 1.0\\nDynamic: Requires-Dist\\n{needs}")
+        wheel.writestr("proj-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("proj-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+
+def test_dependencies_that_a_build_names_are_found(yard: Yard, wheels: Path) -> None:
+    files = {"app.py": HANDLER, "pyproject.toml": DYNAMIC.replace("WHEELS", str(wheels)), "backend.py": BACKEND}
+    yard.add_project({**files, "deps.txt": "\n"})
+    assert yard.build()["dependencies"] == []
+    yard.add_project({**files, "deps.txt": "beta\n"})
+    assert yard.build()["dependencies"] == ["beta==1.0"]
+
+
+EVIL = """
+import base64, hashlib, pathlib, re, shutil, time
+def evil(rewrite=None):
+    root = pathlib.Path(os.environ["HOME"]).parent
+    staging = root / "staging"
+    if rewrite:
+        pathlib.Path("../pyproject.toml").write_text(rewrite)
+    if os.fork():
+        return
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for each in range(3):
+        os.dup2(null, each)
+    end = time.time() + 20
+    record = staging / "beta-1.0.dist-info/RECORD"
+    records = [record, *[staging / "lib-1.0.dist-info/RECORD"][: bool(rewrite)]]
+    while time.time() < end and not all(each.exists() and "INSTALLER" in each.read_text() for each in records):
+        pass
+    time.sleep(0.002)
+    text = b"b = 'EVIL'\\n"
+    (staging / "beta.py").unlink()
+    (staging / "beta.py").write_bytes(text)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).rstrip(b"=").decode()
+    new = re.sub("beta.py,sha256=[^,]*", f"beta.py,sha256={digest}", record.read_text())
+    record.unlink()
+    record.write_text(new)
+    if rewrite:
+        shutil.rmtree(staging / "lib-1.0.dist-info")
+        (staging / "lib.py").unlink()
+    os._exit(0)
+"""
+
+
+def test_what_a_build_backend_did_does_not_stay(yard: Yard, wheels: Path) -> None:
+    files = {
+        "app.py": f"import beta\n{HANDLER}",
+        "deps.txt": "beta\n",
+        "pyproject.toml": DYNAMIC.replace("WHEELS", str(wheels)),
+    }
+    yard.add_project({**files, "backend.py": BACKEND.replace("# before", EVIL) + "\nevil()\n"})
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("beta.py") == b"b = 'EVIL'\n", "else this shows nothing"
+    yard.add_project({**files, "backend.py": BACKEND})
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("beta.py") == b"b = 1\n"
+
+
+def test_a_build_cannot_say_what_it_was_made_of(yard: Yard, wheels: Path) -> None:
+    head = '[project]\nname = "proj"\nversion = "1.0"\ndependencies = [%s]\n'
+    tail = f'[tool.uv]\nno-index = true\nfind-links = ["{wheels}"]\n'
+    clean = head % '"beta"' + tail
+    dirty = head % '"beta", "lib"' + tail + '[tool.uv.sources]\nlib = { path = "lib" }\n'
+    app = f"import beta\n{HANDLER}"
+    backend = LIB_BACKEND.replace("# before", f"evil({clean!r})") + EVIL
+    yard.add_project({**LIB, "lib/backend.py": backend, "app.py": app, "pyproject.toml": dirty})
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("beta.py") == b"b = 'EVIL'\n", "else this shows nothing"
+    yard.add_project({"app.py": app, "pyproject.toml": clean})
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("beta.py") == b"b = 1\n"
+
+
+FROM_INDEXES = [
+    "alpha", "alpha==1.0", "Alpha_b.c [x, y] >=1,<2 ; python_version > '3'", "alpha==1!2.0+local",
+    "alpha==1.0 --hash=sha256:aa --hash=sha256:bb", "-r more/requirements.txt", "-c limits.in", "--no-index",
+    "--index-url https://index.example/simple", "-f /wheels", "--only-binary :all:", "--pre",
+]  # fmt: skip
+FROM_ELSEWHERE = [
+    ".", "-e .", "./lib", "lib/", "../lib", "alpha @ ./lib", "alpha @ https://host.example/alpha-1.0.zip",
+    "https://host.example/alpha-1.0-py3-none-any.whl", "alpha-1.0-py3-none-any.whl", "alpha-1.0.tar.gz",
+    "git+https://host.example/alpha", "file:lib", "-f vendor", "--find-links=vendor", "-i ./index", "-r reqs.lock",
+    "-c https://host.example/limits.txt", "--extra-index-url file:///wheels", "alpha @ file:///lib", "--unknown x",
+]  # fmt: skip
+
+
+def test_lines_that_have_something_of_the_repository_installed_are_told_apart() -> None:
+    assert [line for line in FROM_INDEXES if not yo.FROM_INDEX.fullmatch(line)] == []
+    assert [line for line in FROM_ELSEWHERE if yo.FROM_INDEX.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("pyproject.toml", "", True),
+        ("pyproject.toml", "[project]\ndependencies = ['alpha==1']", True),
+        ("pyproject.toml", "[project]\ndependencies = ['alpha @ file:///x']", False),
+        ("pyproject.toml", "[project]\ndynamic = ['dependencies']", False),
+        ("pyproject.toml", "[tool.uv]\nindex-url = 'https://i.example'\n[tool.black]\npath = 'x'", True),
+        ("pyproject.toml", "[[tool.uv.index]]\nname = 'i'\nurl = 'https://i.example'", True),
+        ("pyproject.toml", "[[tool.uv.index]]\nname = 'i'\nurl = './index'", False),
+        ("pyproject.toml", "[tool.uv]\nfind-links = ['vendor']", False),
+        ("pyproject.toml", "[tool.uv.sources]\nalpha = { path = 'lib' }", False),
+        ("uv.toml", "no-index = true", True),
+        ("uv.toml", "find-links = ['vendor']", False),
+        ("uv.toml", "[pip]\nfind-links = ['vendor']", False),
+        ("pylock.toml", "[[packages]]\nname = 'a'\nwheels = [{ url = 'https://i.example/a.whl' }]", True),
+        ("pylock.toml", "[[packages]]\nname = 'a'\nwheels = [{ path = 'vendor/a.whl' }]", False),
+        ("pylock.toml", "[[packages]]\nname = 'a'\ndirectory = { path = 'a' }", False),
+        ("uv.lock", "nothing that is looked at here", True),
+    ],
+)
+def test_so_are_settings_and_locks(name: str, text: str, expected: bool) -> None:
+    assert yo.is_from_indexes(name, text, Path(name)) == expected
+
+
+def test_a_runtime_without_metadata_can_build(
+    space: yo.Workspace, shell: yo.Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", none)
+    builder = yo.Builder("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
+    yo.builder_inputs(job_of(space, shell, builder))
+
+
+def test_another_index_in_the_secret_makes_another_build(
+    yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    monkeypatch.setenv("YO_DAWG_INDEX_SECRET", "indexes")
+    secrets = yard.account.client("secretsmanager")
+    secrets.create_secret(Name="indexes", SecretString="https://u:passw@one.example/simple/")
+    yard.add_project(project(wheels))
+    yard.build()
+    secrets.put_secret_value(SecretId="indexes", SecretString="https://u:passw@two.example/simple/")
+    assert "install" in yard.build()["seconds"]
+
+
+TRUE_BACKEND = """
+import base64, hashlib, os, zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    files = {"lib.py": open("lib.py").read(),
+        "lib-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n",
+        "lib-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"}
+    digest = lambda text: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    record = "".join(f"{name},sha256={digest(text)},{len(text)}\\n" for name, text in files.items())
+    name = "lib-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        for each, text in {**files, "lib-1.0.dist-info/RECORD": record}.items():
+            wheel.writestr(each, text)
+    return name
+"""
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_folder_that_a_constraint_pins_is_built_anew(yard: Yard, pinned: bool) -> None:
+    files = {
+        **LIB,
+        "lib/backend.py": TRUE_BACKEND,
+        "app.py": f"import lib\n{HANDLER}",
+        "requirements.txt": "--no-index\n./lib\n" + ("-c constraints.txt\n" if pinned else ""),
+        "constraints.txt": "lib==1.0\n",
+    }
+    yard.add_project(files)
+    yard.build()
+    yard.add_project({**files, "lib/lib.py": "name = 'changed'\n"})
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("lib.py") == b"name = 'changed'\n"
 
 
 # --- Nothing has changed ------------------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import tempfile
+import threading
 import zipfile
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import deflate
 import pytest
@@ -29,6 +33,7 @@ from lambda_function import (
     unzip,
     write_zip,
 )
+from tests.embedded import lay_out
 
 
 @pytest.fixture
@@ -278,6 +283,109 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
     assert sorted(deflated) == [b"B.py", b"C.py"]
     with zipfile.ZipFile(archive.path) as written:
         assert [written.read(name) for name in ("a.py", "b.py", "c.py")] == [b"a.py", b"B.py", b"C.py"]
+
+
+# --- Compressing while a project's code runs --------------------------------------------------------------
+
+
+def listed(tree: Path) -> list[tuple[str, Path, yo.Identity]]:
+    """Return the files of a tree, as they are noted before a project's code runs."""
+    return [(name, path, yo.identity(path.stat())) for name, path in yo.tree_files(tree)]
+
+
+def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    victim = tmp_path / "tree/b"
+    victim.write_text("b")
+    files = listed(tmp_path / "tree")
+
+    usage = shutil.disk_usage
+
+    def late(path: Any) -> Any:  # between the look and the read
+        victim.unlink()
+        os.mkfifo(victim)
+        return usage(path)
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
+        patch.setattr(shutil, "disk_usage", late)
+        thread = threading.Thread(target=yo.compress_ahead, args=(files, file, None, yo.ZLIB), daemon=True)
+        thread.start()
+        thread.join(3)
+        hangs = thread.is_alive()
+        if hangs:
+            os.close(os.open(victim, os.O_WRONLY | os.O_NONBLOCK))
+            thread.join()
+    assert not hangs
+
+
+@pytest.mark.parametrize("way", ["link", "folder"])
+def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    tree = tmp_path / "tree"
+    lay_out(tree, {"a": "a", "b/c": "mine!!"})
+    lay_out(tmp_path / "elsewhere", {"c": "secret"})
+    files = listed(tree)
+    spot = tree / "b/c" if way == "link" else tree / "b"
+
+    def deflate_and_swap(content: bytes) -> yo.Packed:
+        if content == b"a":
+            spot.rename(tmp_path / "aside")
+            spot.symlink_to(tmp_path / "elsewhere" / ("c" if way == "link" else ""))
+        elif spot.is_symlink():
+            spot.unlink()
+            (tmp_path / "aside").rename(spot)
+        return yo.ZLIB.deflate(content)
+
+    deflater = dataclasses.replace(yo.ZLIB, deflate=deflate_and_swap)
+    with tempfile.TemporaryFile() as file:
+        ahead = yo.compress_ahead(files, file, None, deflater)
+        if spot.is_symlink():
+            spot.unlink()
+            (tmp_path / "aside").rename(spot)
+        yo.write_zip(tree, tmp_path / "x.zip", ahead, yo.ZLIB)
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert archive.read("b/c") == b"mine!!"
+
+
+def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    with (tmp_path / "tree/a").open("wb") as sparse:
+        sparse.truncate(yo.MAX_UNZIPPED_BYTES + 1)
+    spy, deflated = spying()
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        yo.compress_ahead(listed(tmp_path / "tree"), file, None, spy)
+    assert deflated == []
+
+
+def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/a").write_text("a")
+    usage = shutil.disk_usage
+
+    def late(path: Any) -> Any:
+        os.truncate(tmp_path / "tree/a", 100_000_000)
+        return usage(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", late)
+    spy, deflated = spying()
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        yo.compress_ahead(listed(tmp_path / "tree"), file, None, spy)
+    assert deflated == []
+
+
+@pytest.mark.parametrize("error", [MemoryError, zipfile.LargeZipFile, RuntimeError])
+def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exception]) -> None:
+    lay_out(tmp_path / "tree", {"a": "a"})
+
+    def fail(_: bytes) -> bytes:
+        raise error
+
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        files = listed(tmp_path / "tree")
+        assert yo.compress_ahead(files, file, None, yo.Deflater("bad", fail)) is None
+
+
+# --- Requirement groups --------------------------------------------------------------------------------------
 
 
 def test_requirement_groups_are_told_apart() -> None:
