@@ -92,7 +92,7 @@ HERE = Path(__file__).resolve().parent
 WORKSPACE_NAME = "yo-dawg"
 """One fixed name below /tmp: builds that embed their path then do so identically each time."""
 
-MAX_UNZIPPED_BYTES = 262_144_000
+MAX_UNZIPPED_BYTES = 262_143_999
 """Lambda's limit for a package, layers included (the Lambda quotas page; 250 MiB)."""
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -5068,9 +5068,9 @@ def write_bytecode(
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
-    What make_dist.sh compiled itself stays.  A package that only bytecode would make too large for
-    Lambda goes without; returns a warning then.  And returns the digests of what we made for
-    dependencies, now or before.
+    What make_dist.sh compiled itself stays.  Of what bytecode would make too large for Lambda some goes
+    without; returns a warning then.  And returns the digests of what we made for dependencies, now or
+    before.
     """
     space, setting = job.space, job.settings.bytecode
     if setting == "none":
@@ -5092,16 +5092,20 @@ def write_bytecode(
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
-    after = dict(tree_files(space.staging))
-    total = sum(path.stat().st_size for path in after.values())
-    ours = after.keys() - before
-    if total + proof.layer_bytes <= MAX_UNZIPPED_BYTES:
-        made = [name for name in ours & wanted.keys() if source_of(name) in installed.owners]
-        return [], {name: bytecode_digest(wanted[name], after[name].read_bytes()) for name in sorted(made)}
-    for name in ours:
-        after[name].unlink()
-    warning = f"with bytecode the package would unzip to {total:,} bytes, more than Lambda takes: it goes without"
-    return [warning], {}
+    after = {name: (path, path.stat().st_size) for name, path in tree_files(space.staging)}
+    total = sum(size for _, size in after.values()) + proof.layer_bytes
+    over, left_out = total - MAX_UNZIPPED_BYTES, 0
+    for name in sorted(after.keys() - before, reverse=True):
+        if over > 0:
+            path, size = after.pop(name)
+            path.unlink()
+            over, left_out = over - size, left_out + 1
+    made = [name for name in sorted(after.keys() & wanted.keys() - before) if source_of(name) in installed.owners]
+    digests = {name: bytecode_digest(wanted[name], after[name][0].read_bytes()) for name in made}
+    if not left_out:
+        return [], digests
+    told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
+    return [f"with all bytecode the package would unzip to {told}"], digests
 
 
 def compile_modules() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import marshal
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -205,7 +206,7 @@ def test_what_make_dist_compiled_is_shipped_as_it_is(tmp_path: Path) -> None:
     assert package.read(mine) == b"mine"
 
 
-def test_a_package_that_bytecode_would_make_too_large_goes_without(
+def test_of_what_bytecode_would_make_too_large_some_goes_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: Workspace, shell: Shell, log: Log
 ) -> None:
     settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False, bytecode="all")
@@ -213,15 +214,21 @@ def test_a_package_that_bytecode_would_make_too_large_goes_without(
     job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
     (space.staging / "app.py").write_text(FILES["app.py"])
     (space.staging / "mine.pyc").write_text("mine")
-    limit = len(FILES["app.py"]) + len("mine")
+    (space.staging / "late.py").write_text("x = 1\n" * 1000)
+    limit = len(FILES["app.py"]) + len("mine") + 6000
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
     (warning,), known = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
     assert known == {}
-    assert "it goes without" in warning
-    assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "mine.pyc"}
+    assert "2 modules go without" in warning
+    assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "late.py", "mine.pyc"}
+    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 2000)
+    (warning,), _ = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    assert "1 modules go without" in warning
+    assert [path.name for path in space.staging.glob("__pycache__/*")] == [f"app.{TAG}.pyc"]
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
+    shutil.rmtree(space.staging / "__pycache__")
     assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)[0] == []
-    assert (space.staging / f"__pycache__/app.{TAG}.pyc").is_file()
+    assert len([*space.staging.glob("__pycache__/*")]) == 2
 
 
 def test_a_compiler_that_fails_says_so(tmp_path: Path) -> None:
