@@ -93,7 +93,7 @@ WORKSPACE_NAME = "yo-dawg"
 """One fixed name below /tmp: builds that embed their path then do so identically each time."""
 
 MAX_UNZIPPED_BYTES = 262_143_999
-"""Lambda's limit for a package, layers included (the Lambda quotas page; 250 MiB)."""
+"""The most that Lambda takes of a package, layers included: "Unzipped size must be smaller than 262144000 bytes"."""
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold: the same tree then gives the same bytes on any day."""
@@ -5228,9 +5228,9 @@ def check_size(sizes: Counter[str], layer_bytes: int, pruned: Pruned) -> None:
         took = ", ".join(f"{reason} {size(count)}" for reason, count in pruned.reasons.items())
         kept = "".join(f"\nKept: {group}, {reason}" for group, reason in pruned.kept.items())
         raise PackageError(
-            f"The package unzips to {total:,} bytes; Lambda takes {MAX_UNZIPPED_BYTES:,} (250 MB), layers "
-            "included. Take a dependency out of the requirements, or what it does not need out of the package (drop, "
-            f"in [tool.yo-dawg] of pyproject.toml). Its largest parts:\n{table}\n"
+            f"The package unzips to {total:,} bytes; Lambda takes less than {MAX_UNZIPPED_BYTES + 1:,} (250 MB), "
+            "layers included. Take a dependency out of the requirements, or what it does not need out of the "
+            f"package (drop, in [tool.yo-dawg] of pyproject.toml). Its largest parts:\n{table}\n"
             f"Pruned already: {took or 'nothing'}{kept}"
         )
 
