@@ -1018,9 +1018,16 @@ class Shell:
         kill_below(os.getpid(), self._spared)
 
 
-def own_program(program: Callable[[], None], *options: str) -> list[str | Path]:
-    """Return the arguments that run the source of a function of this file, and nothing else, in a new interpreter."""
-    return [sys.executable, "-P", *options, "-c", f"{inspect.getsource(program)}\n{program.__name__}()"]
+def own_program(
+    program: Callable[[], None], *options: str, uses: Sequence[Callable[..., Any]] = ()
+) -> list[str | Path]:
+    """Return the arguments that run a function of this file, with others that it uses, in a new interpreter.
+
+    That gets their sources and nothing else: so it starts at once.
+    """
+    sources = [inspect.getsource(each) for each in (*uses, program)]
+    text = "\n\n".join(["from __future__ import annotations", *sources, f"{program.__name__}()"])
+    return [sys.executable, "-P", *options, "-c", text]
 
 
 def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
@@ -2232,9 +2239,8 @@ def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, s
     names = [name.decode() for name in ref_names(request.ref)] if request.ref else ["HEAD"]
     user = f"{source.username or DEFAULT_USERNAME}:{source.token}" if source.token else None
     question = {"url": source.url, "user": user, "names": names, "seconds": STALL_SECONDS, "answer": str(answer)}
-    functions = [inspect.getsource(each) for each in (http_client, ask_refs)]
-    program = "\n\n".join(["from __future__ import annotations", *functions, "ask_refs()"])
-    command = Command([sys.executable, "-P", "-s", "-c", program], job.space.root, stdin=json.dumps(question).encode())
+    program = own_program(ask_refs, "-s", uses=[http_client])
+    command = Command(program, job.space.root, stdin=json.dumps(question).encode())
     with job.log.step("look", f"[1/8] look at {source.url}"), contextlib.suppress(CommandFailed, OSError):
         job.shell.run(command)
         found = json.loads(answer.read_bytes())
@@ -2259,8 +2265,7 @@ def http_client(url: str, seconds: float) -> Any:
 def ask_refs() -> None:
     """Ask a Git host which commits some refs are at, and write them down.  Runs as a program of its own.
 
-    The program is this function's source and that of the one before: so it starts at once.  It reads
-    the list of refs that a server sends without being told of a protocol version (gitprotocol-http(5)).
+    It reads the list that a server sends without being told of a protocol version (gitprotocol-http(5)).
     """
     import json
     import sys
@@ -3616,9 +3621,7 @@ class Requiring:
             text = path.read_text(errors="surrogateescape")
             self.asks_git = self.asks_git or ASKS_GIT.search(text) is not None
             self.lines[path] = (
-                toml_requirements(text, extras)
-                if path.suffix in (".toml", ".lock")
-                else (re.sub(r"\\\r?\n", " ", text).splitlines())
+                toml_requirements(text, extras) if path.suffix in (".toml", ".lock") else whole_lines(text)
             )
             for line in self.lines[path] if path.suffix in (".txt", ".in") else ():
                 # What it names, if that is a file or folder here: -r FILE, -c FILE, -e FOLDER[EXTRAS], ./FOLDER.
@@ -3632,6 +3635,11 @@ class Requiring:
         return [
             each for lines in self.lines.values() for line in lines for each in GitRequirement.find(uncommented(line))
         ]
+
+
+def whole_lines(text: str) -> list[str]:
+    """Return the lines of a requirements file, those that go on in the next one as one."""
+    return re.sub(r"\\\r?\n", " ", text).splitlines()
 
 
 def uncommented(line: str) -> str:
@@ -4540,7 +4548,7 @@ def install_inputs(installer: Installer, job: Job) -> Inputs:
     required = [text for _, text in sorted(checkout.required.texts.items())]
     if source and installer.requirements and source.name == "uv.lock":
         required.append(installer.requirements.read_text())
-    lines = [line for text in required for line in requirement_lines(text)]
+    lines = [line for text in required for each in whole_lines(text) if (line := uncommented(each).strip())]
     pins = frozenset(normal("".join(found)) for line in lines for found in PIN.findall(line))
     try:
         from_indexes = not checkout.required.origins and all(map(FROM_INDEX.fullmatch, lines))
@@ -4550,13 +4558,6 @@ def install_inputs(installer: Installer, job: Job) -> Inputs:
         from_indexes = False  # the next stage says what is wrong with it
     everything = [builder_inputs(job), installer.toolchain.indexes, sorted(texts.items()), required]
     return Inputs(digest_of(everything) if from_indexes else "", pins)
-
-
-def requirement_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a requirements file, those that go on in the next one whole, without remarks."""
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        if stripped := re.sub(r"(^|\s)#.*", "", line).strip():
-            yield stripped
 
 
 FROM_INDEX = re.compile(
@@ -4587,7 +4588,10 @@ def is_from_indexes(name: str, text: str, source: Path | None) -> bool:
     table = tomllib.loads(text)
     is_source = source is not None and source.name == name
     if name == "pylock.toml":
-        kept = [each for package in table["packages"] for each in (package, *package.get("wheels", ()))]
+        packages = table["packages"]
+        kept = [
+            each for package in packages for each in (package, package.get("sdist", {}), *package.get("wheels", ()))
+        ]
         return not is_source or not any(each.keys() & {"directory", "vcs", "archive", "path"} for each in kept)
     settings = table if name == "uv.toml" else table.get("tool", {}).get("uv", {})
     places = [settings.get(key, []) for key in UV_INDEXES]
@@ -5788,6 +5792,11 @@ class Job:
     aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
     """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
 
+    @functools.cached_property
+    def indexes(self) -> tuple[str, ...]:
+        """The addresses of private package indexes, read once."""
+        return package_indexes(self.aws, self.settings, self.log)
+
 
 def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     """Make the toolchain in a virtualenv, prove it, and store it; do nothing if the stored one fits."""
@@ -5858,6 +5867,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         known = Before(former, fitting, before.compiled if before else {}, inputs)
         made = make_package(installer, targets, known, job)
     told = package_result(made)
+    bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
         if request.dry_run:
@@ -5865,8 +5875,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         else:
             for package in packages:
                 store_package(package, made.archive, job)
-                build_of = build_inputs(made.checkout.commit, request, targets, job)
-                store_bundle(package, replace(made.bundle, build=build_of, result=told), job)
+                store_bundle(package, bundle, job)
             deployments = deploy_all(packages, targets, request, job)
     return build_result(told, request, deployments, job)
 
@@ -5881,8 +5890,7 @@ def build_inputs(commit: str, request: BuildRequest, targets: Sequence[Target], 
     """Return a digest of all that decides what is in the package, other than what the requirements resolve to."""
     proved = [[target.handler, dict(target.environment), target.layers] for target in targets]
     asked = [job.settings.repository_url(request.repo_name), request.subdirectory, commit]
-    indexes = package_indexes(job.aws, job.settings, job.log)  # what the secret holds, not its name alone
-    return digest_of([builder_inputs(job), indexes, job.settings.proof, job.settings.bytecode, proved, asked])
+    return digest_of([builder_inputs(job), job.indexes, job.settings.proof, job.settings.bytecode, proved, asked])
 
 
 def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], job: Job) -> dict[str, Any] | None:
@@ -5914,7 +5922,7 @@ def fetch_project(source: Source, request: BuildRequest, job: Job) -> Installer:
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
         read_patterns(checkout.project)  # what makes no sense is refused before the work
-    toolchain = replace(toolchain, indexes=package_indexes(job.aws, job.settings, log))
+    toolchain = replace(toolchain, indexes=job.indexes)
     return Installer(checkout, toolchain, job.builder, job.shell)
 
 

@@ -464,6 +464,7 @@ def test_lines_that_have_something_of_the_repository_installed_are_told_apart() 
         ("uv.toml", "[pip]\nfind-links = ['vendor']", False),
         ("pylock.toml", "[[packages]]\nname = 'a'\nwheels = [{ url = 'https://i.example/a.whl' }]", True),
         ("pylock.toml", "[[packages]]\nname = 'a'\nwheels = [{ path = 'vendor/a.whl' }]", False),
+        ("pylock.toml", "[[packages]]\nname = 'a'\nsdist = { path = 'vendor/a.tar.gz' }", False),
         ("pylock.toml", "[[packages]]\nname = 'a'\ndirectory = { path = 'a' }", False),
         ("uv.lock", "nothing that is looked at here", True),
     ],
