@@ -59,6 +59,7 @@ import json
 import mmap
 import os
 import platform
+import queue
 import re
 import resource
 import select
@@ -76,6 +77,7 @@ import time
 import tomllib
 import urllib.parse
 import urllib.request
+import weakref
 import zipfile
 import zlib
 from collections import Counter, deque
@@ -120,9 +122,12 @@ MAX_LOG_BYTES = 20_000_000
 TOOLCHAIN_FORMAT = "1"
 """Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
 
-FOR_SSH = ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")
-UNPACKED_LATER = ("bin/", *(f"site-packages/{name}" for name in FOR_SSH))
-"""What of the toolchain is large and not needed for a clone by HTTP: uv, and what SSH takes."""
+FOR_UV = ("bin/",)
+FOR_SSH = tuple(
+    f"site-packages/{name}"
+    for name in ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")
+)
+"""What of the toolchain is large, and not needed for a clone by HTTP."""
 
 TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urllib3"
 
@@ -968,6 +973,14 @@ class Command:
     stdin: bytes = field(default=b"", repr=False)
 
 
+class Prepared(NamedTuple):
+    """A program that was started and waits for its input."""
+
+    argv: Sequence[str | Path]
+    process: subprocess.Popen[bytes]
+    meanwhile: Callable[[], object]
+
+
 class Shell:
     """Runs programs, one at a time, and leaves nothing of them behind."""
 
@@ -976,6 +989,12 @@ class Shell:
         self._environ = dict(environ)
         self._log = log
         self._spared = processes_below(os.getpid())
+        self._prepared: dict[int, Prepared] = {}
+
+    def prepare(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Start a program that reads its input first: it gets ready until it is run; then meanwhile is called, too."""
+        process = self._start(command)
+        self._prepared[process.pid] = Prepared(command.argv, process, meanwhile)
 
     def run(self, command: Command) -> str:
         """Run a program to its end and return the tail of its output; raise CommandFailed.
@@ -987,20 +1006,28 @@ class Shell:
         except FileNotFoundError as error:
             raise CommandFailed(127, [str(error)]) from None
 
-    def _run(self, command: Command) -> str:
-        kept: deque[str] = deque(maxlen=KEPT_LINES)
-        with subprocess.Popen(  # noqa: S603  # an argument list, no shell
+    def _start(self, command: Command) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  # an argument list, no shell
             [str(part) for part in command.argv],
             cwd=command.cwd,
             env={**self._environ, **command.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
+            process_group=0,  # to be killed as one; in a session of its own it could not go before our threads
+        )
+
+    def _run(self, command: Command) -> str:
+        kept: deque[str] = deque(maxlen=KEPT_LINES)
+        ready = next((each for each in self._prepared.values() if each.argv == command.argv), None)
+        if ready:
+            del self._prepared[ready.process.pid]
+        with ready.process if ready else self._start(command) as process:
             try:
                 with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
                     stdin.write(command.stdin)
+                if ready:
+                    ready.meanwhile()
                 for line in lines_of(process):
                     masked = self._log.mask(line)
                     kept.append(masked)
@@ -1008,13 +1035,16 @@ class Shell:
                 status = process.wait()
             finally:
                 kill_group(process)
-                kill_below(os.getpid(), self._spared)
+                kill_below(os.getpid(), self._spared | self._prepared.keys())
         if status != 0:
             raise CommandFailed(status, kept)
         return "\n".join(kept)
 
     def close(self) -> None:
-        """Kill what may be left, should the alarm have rung in the midst of killing."""
+        """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
+        for each in self._prepared.values():
+            with each.process:
+                kill_group(each.process)
         kill_below(os.getpid(), self._spared)
 
 
@@ -1173,8 +1203,18 @@ class Aws:
 
     s3: Any
     functions: Any
-    secrets: Any
-    tags: Any
+    make: Callable[[str], Any]
+    """Makes those that few invocations ask for."""
+
+    @functools.cached_property
+    def secrets(self) -> Any:
+        """Secrets Manager."""
+        return self.make("secretsmanager")
+
+    @functools.cached_property
+    def tags(self) -> Any:
+        """The tags of all that there is."""
+        return self.make("resourcegroupstaggingapi")
 
 
 def make_clients() -> Aws:
@@ -1187,12 +1227,8 @@ def make_clients() -> Aws:
 
     # Short time-outs and few tries: the deadline, not a hung socket, decides when we give up.
     config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
-    return Aws(
-        s3=boto3.client("s3", config=config),
-        functions=boto3.client("lambda", config=config),
-        secrets=boto3.client("secretsmanager", config=config),
-        tags=boto3.client("resourcegroupstaggingapi", config=config),
-    )
+    make = functools.partial(boto3.client, config=config)
+    return Aws(s3=make("s3"), functions=make("lambda"), make=make)
 
 
 def patient(aws: Aws, seconds: float) -> Aws:
@@ -1316,7 +1352,7 @@ class Store:
             try:
                 self.s3.put_object(
                     **self._where(key), **condition, Body=content, ContentType="application/json",
-                    ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
+                    ChecksumSHA256=in_base64(hashlib.sha256(content)),
                 )  # fmt: skip
             except self.s3.exceptions.ClientError as error:
                 if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
@@ -1355,18 +1391,18 @@ class Store:
         if refused:
             raise DeployError(f"Cannot delete {len(refused)} of {len(keys)} old objects: {refused[0]['Code']}.")
 
-    def upload(self, key: str, body: io.BufferedIOBase, content_type: str) -> None:
-        """Store an open file, streamed; S3 compares the checksum before it keeps a byte."""
+    def upload(self, key: str, body: IO[bytes], content_type: str, sha256: str = "") -> None:
+        """Store an open file, streamed; S3 compares the SHA-256, in base64 if it is known, before it keeps a byte."""
         body.seek(0)
-        checksum = base64.b64encode(hashlib.file_digest(body, "sha256").digest()).decode()
+        sha256 = sha256 or in_base64(hashlib.file_digest(cast(io.BufferedIOBase, body), "sha256"))
         body.seek(0)
         with aws_says(f"write {self.uri(key)}"):
-            self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=checksum, ContentType=content_type)
+            self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=sha256, ContentType=content_type)
 
     def upload_archive(self, key: str, archive: Archive) -> None:
         """Store a zip."""
         with archive.path.open("rb") as body:
-            self.upload(key, body, "application/zip")
+            self.upload(key, body, "application/zip", archive.sha256)
 
     def upload_json(self, key: str, value: object) -> None:
         """Store a value as JSON."""
@@ -1585,7 +1621,14 @@ class Archive:
 def tree_files(
     root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False
 ) -> Iterator[tuple[str, Path]]:
-    """Yield each file of a tree as (name relative to root, real path), sorted by name.
+    """Yield each file of a tree as (name relative to root, real path): see ``walk``."""
+    return ((name, path) for name, path, _ in walk(root, boundary, ignore))
+
+
+def walk(
+    root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False
+) -> list[tuple[str, Path, os.stat_result]]:
+    """Return each file of a tree, its real path, and what it is, in the order that a package has them in.
 
     Links are followed, as zip(1) does, but only inside of the boundary (default: the root).  Raises
     PackageError for a link that leaves it, for a loop of links, and for anything that is neither
@@ -1593,7 +1636,7 @@ def tree_files(
     """
     limit = (boundary or root).resolve()
     device = limit.stat().st_dev
-    found: list[tuple[str, Path]] = []
+    found: list[tuple[str, Path, os.stat_result]] = []
     # A stack of our own: a hostile tree may be deeper than Python's.
     todo: list[tuple[Path, str, frozenset[Path]]] = [(root.resolve(), "", frozenset({root.resolve()}))]
     while todo:
@@ -1601,14 +1644,15 @@ def tree_files(
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
             directory.chmod(stat.S_IRWXU)
         with os.scandir(directory) as entries:
-            listing = [(prefix + entry.name, Path(entry.path), entry.is_symlink()) for entry in entries]
-        for name, path, is_link in listing:
+            listing = list(entries)
+        for entry in listing:
+            name, path, is_link = prefix + entry.name, Path(entry.path), entry.is_symlink()
             if ignore(path):
                 continue
             if len(name) > MAX_NAME:
                 raise PackageError(f"The package is nested too deep: {name[:80]!r}… has {len(name)} characters.")
             real = inside(limit, path, name) if is_link else path
-            status = os.stat(real, follow_symlinks=False)
+            status = os.stat(real) if is_link else entry.stat(follow_symlinks=False)
             mode = status.st_mode
             if status.st_dev != device:
                 raise PackageError(f"The package holds {name!r}, which lies outside of the package.")
@@ -1617,10 +1661,20 @@ def tree_files(
                     raise PackageError(f"The package has a loop of links at {name!r}: remove the link.")
                 todo.append((real, f"{name}/", links | {real} if is_link else links))
             elif stat.S_ISREG(mode):
-                found.append((name, real))
+                found.append((name, real, status))
             else:
                 raise PackageError(f"The package holds {name!r}, which is no file but a pipe, a socket or a device.")
-    yield from sorted(found)
+    return sorted(found, key=lambda each: (place_in_package(each[0]), each[0]))
+
+
+LIBRARY = re.compile(r"\.so[.\d]*$")
+
+
+def place_in_package(name: str) -> int:
+    """Say when it is known of a file that it ships: libraries once they are installed, bytecode after the proof."""
+    if LIBRARY.search(name) and not test_suite(name):
+        return 0
+    return 2 if name.endswith(".pyc") else 1
 
 
 def entries_below(root: Path) -> Iterator[os.DirEntry[str]]:
@@ -1655,8 +1709,9 @@ ZIP_MADE = "made by yo-dawg, format 2, "
 MAX_PENDING, MAX_PENDING_BYTES = 100, 1 << 26
 """How many files, and how much of them, may wait for a slower one before them: they are in memory meanwhile."""
 
-LEVEL = 7
-"""libdeflate's: the highest that costs less than zlib's usual level 6."""
+LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
+"""libdeflate's, by how large a file is at least: 7 is the highest that costs less than zlib's usual level 6.
+In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
 BLOCK = 1 << 20
 """How much is read or inflated at a time."""
@@ -1696,6 +1751,7 @@ class Former:
             self.comment = archive.comment
             ours = archive.comment.startswith(ZIP_MADE.encode())
             self._members = {info.filename: info for info in archive.infolist() if ours}
+            self._end = archive.start_dir
 
     @property
     def names(self) -> Iterable[str]:
@@ -1717,6 +1773,20 @@ class Former:
             target.chmod(0o755)
         return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
+    def copy_beginning(self, files: Sequence[Known], target: IO[bytes]) -> list[zipfile.ZipInfo]:
+        """Write all members before the first that is not the file in its place; return them."""
+        members, same = list(self._members.values()), 0
+        for info, (name, path, _) in zip(members, files, strict=False):
+            status = path.stat()
+            if info.filename != name or self._unchanged.get(name) != identity(status):
+                break
+            if info.external_attr != zip_info(name, status).external_attr:
+                break
+            same += 1
+        end = members[same].header_offset if same < len(members) else self._end
+        target.writelines(self._pieces(0, end))
+        return members[:same]
+
     def find(self, info: zipfile.ZipInfo, file: IO[bytes]) -> zipfile.ZipInfo | None:
         """Return the member that holds what this file holds; if there is none, the file is at its beginning.
 
@@ -1732,17 +1802,24 @@ class Former:
         file.seek(0)
         return None
 
-    def compressed(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield a member's content as it is in the zip; by offset, since several threads read."""
-        descriptor = self._file.fileno()
-        name_size, extra_size = struct.unpack("<26x2H", os.pread(descriptor, 30, info.header_offset))
-        at = info.header_offset + 30 + name_size + extra_size
-        for start in range(0, info.compress_size, BLOCK):
-            yield os.pread(descriptor, min(BLOCK, info.compress_size - start), at + start)
+    def compressed(self, info: zipfile.ZipInfo) -> bytes:
+        """Return a member's content as it is in the zip; by offset, since several threads read."""
+        return os.pread(self._file.fileno(), info.compress_size, self._start(info))
 
-    def _inflated(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    def _start(self, info: zipfile.ZipInfo) -> int:
+        name_size, extra_size = struct.unpack("<26x2H", os.pread(self._file.fileno(), 30, info.header_offset))
+        return int(info.header_offset + 30 + name_size + extra_size)
+
+    def _pieces(self, at: int, length: int) -> Iterator[bytes]:
+        for start in range(0, length, BLOCK):
+            yield os.pread(self._file.fileno(), min(BLOCK, length - start), at + start)
+
+    def _inflated(self, info: zipfile.ZipInfo) -> Iterator[Packed]:
+        if (quick := sys.modules.get("deflate")) and info.file_size <= MAX_PENDING_BYTES:
+            yield quick.deflate_decompress(self.compressed(info), info.file_size)
+            return
         inflater = zlib.decompressobj(-15)
-        for piece in self.compressed(info):
+        for piece in self._pieces(self._start(info), info.compress_size):
             rest = piece
             while rest:
                 yield inflater.decompress(rest, BLOCK)
@@ -1753,24 +1830,26 @@ class Former:
 def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
     """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
-    with target.open("xb", buffering=BLOCK) as file:
-        files = ((name, path, None) for name, path in tree_files(tree))
-        infos = write_members(files, file, former, deflater)
+    files = [(name, path, None) for name, path in tree_files(tree)]
+    with target.open("xb", buffering=BLOCK) as file, zipfile.ZipFile(file, "w") as archive:
+        if former and former.comment == deflater.comment:
+            archive.filelist += former.copy_beginning(files, file)
+            archive.start_dir = file.tell()
+        write_members(files[len(archive.filelist) :], archive, former, deflater)
+        infos = archive.filelist
     with target.open("rb") as written:
-        digest = hashlib.file_digest(written, "sha256").digest()
+        sha256 = in_base64(hashlib.file_digest(written, "sha256"))
     return Archive(
         path=target,
-        sha256=base64.b64encode(digest).decode(),
+        sha256=sha256,
         zip_bytes=target.stat().st_size,
         unzipped_bytes=sum(info.file_size for info in infos),
         files=len(infos),
     )
 
 
-def write_members(
-    files: Iterable[tuple[str, Path, Identity | None]], file: IO[bytes], former: Former | None, deflater: Deflater
-) -> list[zipfile.ZipInfo]:
-    """Write a zip of files, one date and our own modes for all; return its members.
+def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Former | None, deflater: Deflater) -> None:
+    """Write files into a zip, with one date and our own modes for all.
 
     On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than
     the files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
@@ -1779,7 +1858,6 @@ def write_members(
     meant: where a project's code runs meanwhile, it may put a link or a pipe in its place.
     """
     alike = former if former and former.comment == deflater.comment else None
-    infos = []
 
     def pack(info: zipfile.ZipInfo, path: Path, meant: Identity | None) -> Packed:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
@@ -1787,36 +1865,39 @@ def write_members(
                 raise OSError(errno.ESTALE, "it is another file than it was", str(path))
             if alike and (ours := alike.find(info, opened)):
                 info.CRC = ours.CRC
-                return b"".join(alike.compressed(ours))
+                return alike.compressed(ours)
             content = opened.read(info.file_size + 1)  # and no more, should it grow
         if len(content) != info.file_size:
             raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
         info.CRC = zlib.crc32(content)
         return deflater.deflate(content)
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    archive.comment = deflater.comment
+    pool = ThreadPoolExecutor(os.cpu_count(), initializer=yield_to_children)
     try:
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.comment = deflater.comment
-            for info, packed in side_by_side(pool, pack, files):
-                add_member(archive, info, packed.result())
-                infos.append(info)
-                del packed  # before the next one comes: they may be large
+        for info, packed in side_by_side(pool, pack, files):
+            add_member(archive, info, packed.result())
+            del packed  # before the next one comes: they may be large
     finally:
         pool.shutdown(cancel_futures=True)
-    return infos
+
+
+def yield_to_children() -> None:
+    """Have this thread run when no child wants to: those are what is waited for."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def side_by_side(
     pool: ThreadPoolExecutor,
     pack: Callable[[zipfile.ZipInfo, Path, Identity | None], Packed],
-    files: Iterable[tuple[str, Path, Identity | None]],
+    files: Iterable[Known],
 ) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed]]]:
     """Yield each file and what pack makes of it, in their order; as many are at work or wait as memory has room for."""
     pending: deque[tuple[zipfile.ZipInfo, Future[Packed]]] = deque()
     for name, path, meant in files:
-        make_readable(path)
-        new = zip_info(name, path.stat())
+        status = make_readable(path)
+        new = zip_info(name, status)
         while pending and (
             len(pending) == MAX_PENDING
             or new.file_size + sum(info.file_size for info, _ in pending) > MAX_PENDING_BYTES
@@ -1828,6 +1909,8 @@ def side_by_side(
 
 
 Identity = tuple[int, int, int, int]
+Known = tuple[str, Path, Identity | None]
+"""A file's name in a package, where it is, and which one is meant."""
 
 
 def identity(status: os.stat_result) -> Identity:
@@ -1853,7 +1936,6 @@ def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: Packed)
     file.write(content)
     archive.start_dir = file.tell()
     archive.filelist.append(info)
-    archive.NameToInfo[info.filename] = info
 
 
 def zip_name(name: str) -> str:
@@ -1865,20 +1947,20 @@ def zip_name(name: str) -> str:
     return name
 
 
-def make_readable(path: Path) -> None:
-    """Let us read a file of ours, whatever mode a build gave it."""
-    mode = path.stat().st_mode
-    if not mode & stat.S_IRUSR:
-        path.chmod(mode | stat.S_IRUSR)
+def make_readable(path: Path) -> os.stat_result:
+    """Let us read a file of ours, whatever mode a build gave it; return what it is."""
+    status = path.stat()
+    if not status.st_mode & stat.S_IRUSR:
+        path.chmod(status.st_mode | stat.S_IRUSR)
+    return status
 
 
-def unzip(archive: Path | IO[bytes], target: Path, chosen: Callable[[str], bool] = lambda name: True) -> None:
-    """Unpack a zip that write_zip made, or some of its members, executable bits included."""
-    with zipfile.ZipFile(archive) as source:
-        for info in filter(lambda info: chosen(info.filename), source.infolist()):
-            path = Path(source.extract(info, target))
-            if info.external_attr >> 16 & stat.S_IXUSR:
-                path.chmod(0o755)
+def unzip(zipped: Former, names: Iterable[str], target: Path) -> None:
+    """Unpack members of a zip that write_zip made, executable bits included; it must be known to be that zip."""
+    for name in names:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        zipped.extract(name, path)
 
 
 def requirement_group(text: str, name: str) -> str:
@@ -1886,6 +1968,11 @@ def requirement_group(text: str, name: str) -> str:
     groups = re.split(r"^# --- ([a-z]+):.*$", text, flags=re.MULTILINE)
     found = dict(zip(groups[1::2], groups[2::2], strict=True))
     return found[name].strip() + "\n"
+
+
+def in_base64(digest: Any) -> str:
+    """Return a digest as Lambda and S3 write it."""
+    return base64.b64encode(digest.digest()).decode()
 
 
 def in_hex(sha256: str) -> str:
@@ -1909,23 +1996,23 @@ class Toolchain:
     indexes: tuple[str, ...] = field(default=(), repr=False)
     """Addresses, with credentials, of private package indexes that uv asks first."""
     deflater: Deflater = ZLIB
-    unpacked: Future[None] | None = field(default=None, repr=False, compare=False)
-    """While what is large is still being unpacked."""
+    unpack: Callable[[Sequence[str]], Future[None] | None] = field(default=lambda _: None, repr=False, compare=False)
+    """Begins to unpack what is large (``FOR_UV``, ``FOR_SSH``), unless that was done before."""
 
     @property
     def packages(self) -> Path:
         """The directory to put on a child's PYTHONPATH."""
         return self.root / "site-packages"
 
-    def wait(self) -> None:
-        """Wait until all of it is there."""
-        if self.unpacked:
-            self.unpacked.result()
+    def wait(self, part: Sequence[str]) -> None:
+        """Wait until a part is there."""
+        if unpacked := self.unpack(part):
+            unpacked.result()
 
     @property
     def uv(self) -> Path:
         """The uv program, once it is there."""
-        self.wait()
+        self.wait(FOR_UV)
         return self.root / "bin" / "uv"
 
 
@@ -1964,7 +2051,10 @@ def toolchain_key(sha256: str) -> str:
 
 
 def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Executor) -> Toolchain:
-    """Fetch, verify and unpack the toolchain, most of it aside; raise NotBootstrapped if there is none that fits."""
+    """Fetch and verify the toolchain, and unpack what a clone takes; the rest is unpacked aside, once it is asked for.
+
+    Raises NotBootstrapped if there is none that fits.
+    """
     stored = stored_toolchain(store, builder, space)
     if stored is None:
         raise NotBootstrapped(
@@ -1983,13 +2073,18 @@ def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Execu
         )
     file = archive.open("rb")
     archive.unlink()
-    unzip(file, space.toolchain, lambda name: not name.startswith(UNPACKED_LATER))
-    unpacked = aside.submit(unzip, file, space.toolchain, lambda name: name.startswith(UNPACKED_LATER))
-    unpacked.add_done_callback(lambda _: file.close())
-    toolchain = Toolchain(space.toolchain, unpacked=unpacked)
-    toolchain = replace(toolchain, deflater=load_deflater(toolchain))
+    zipped, toolchain = Former(file), Toolchain(space.toolchain)
+    weakref.finalize(zipped, file.close)
+
+    def unpack(*parts: str) -> None:
+        unzip(zipped, [name for name in zipped.names if name.startswith(parts)], space.toolchain)
+
+    unpack("site-packages/deflate")
+    deflater = load_deflater(toolchain)
     remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
-    return toolchain
+    later = ("site-packages/deflate", *FOR_UV, *FOR_SSH)
+    unzip(zipped, [name for name in zipped.names if not name.startswith(later)], space.toolchain)
+    return replace(toolchain, deflater=deflater, unpack=functools.cache(lambda part: aside.submit(unpack, *part)))
 
 
 def load_deflater(toolchain: Toolchain) -> Deflater:
@@ -2008,7 +2103,10 @@ def load_deflater(toolchain: Toolchain) -> Deflater:
             del sys.modules["deflate"]
             raise
     compress = loaded.deflate_compress
-    return Deflater(f"libdeflate {loaded.__version__}, level {LEVEL}", lambda content: compress(content, LEVEL))
+    name = f"libdeflate {loaded.__version__}, level {'/'.join(str(level) for _, level in LEVELS)}"
+    return Deflater(
+        name, lambda content: compress(content, next(level for least, level in LEVELS if len(content) >= least))
+    )
 
 
 def make_virtualenv(space: Workspace, shell: Shell) -> Path:
@@ -2319,6 +2417,13 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
     )
 
 
+def git_worker_command(space: Workspace) -> Command:
+    """Return the command of a git worker, to be prepared while the toolchain is being fetched."""
+    packages = Toolchain(space.toolchain).packages
+    argv: list[str | Path] = [sys.executable, "-s", HERE / Path(__file__).name, "git-worker"]
+    return Command(argv, space.root, {"PYTHONPATH": str(packages)})
+
+
 def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain, shell: Shell) -> dict[str, Any]:
     """Let the git worker do a job; return its answer, or raise SourceError.
 
@@ -2327,21 +2432,15 @@ def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain,
     goes through its standard input.
     """
     if source.deploy_key:
-        toolchain.wait()  # for what SSH takes
+        toolchain.wait(FOR_SSH)
     space = Workspace(toolchain.root.parent)
     answer = space.root / "clone.json"
     # The alarm of ``deadline``: the worker gives up before it rings, and can say what it waited for.
     left = signal.getitimer(signal.ITIMER_REAL)[0] * 0.9
     until = time.monotonic() + left if left else 0.0
-    whole_job = {**job, "source": vars(source), "objects": str(space.objects), "answer": str(answer)}
-    worker = Command(
-        [sys.executable, "-s", HERE / Path(__file__).name, "git-worker", f"{until:.3f}"],
-        cwd=space.root,
-        environ={"PYTHONPATH": str(toolchain.packages)},
-        stdin=json.dumps(whole_job).encode(),
-    )
+    whole_job = {**job, "source": vars(source), "objects": str(space.objects), "answer": str(answer), "until": until}
     try:
-        shell.run(worker)
+        shell.run(replace(git_worker_command(space), stdin=json.dumps(whole_job).encode()))
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
         raise SourceError(f"Cannot clone {source.url}: the clone {error.ending}.{error.quoted_tail}") from None
@@ -2369,8 +2468,14 @@ def project_folder(root: Path, request: BuildRequest) -> Path:
 # --- The git worker: a program of its own, which ``run_git_worker`` starts ---------------------------
 
 
-def limit_worker(until: float) -> None:
-    """Bound the memory that this process may take and, unless it is 0, the time, by the monotonic clock."""
+def limit_memory() -> None:
+    """Bound the memory that this process may take."""
+    with contextlib.suppress(ValueError, OSError):  # macOS knows no RLIMIT_AS; a lower limit stays
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def limit_time(until: float) -> None:
+    """Bound the time that this process may take, by the monotonic clock."""
 
     def give_up(_signal: int, _frame: object) -> NoReturn:
         raise SourceError(
@@ -2378,16 +2483,17 @@ def limit_worker(until: float) -> None:
             "repository large? Raise timeout in config.ini."
         )
 
-    with contextlib.suppress(ValueError, OSError):  # macOS knows no RLIMIT_AS; a lower limit stays
-        resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 0.001) if until else 0)
+    signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 0.001))
 
 
 def git_worker() -> None:
     """Do the job on standard input with Dulwich, and write down the answer."""
     job = json.load(sys.stdin)
+    importlib.invalidate_caches()  # Dulwich may not have been there when this process began
     try:
+        if job["until"]:
+            limit_time(job["until"])
         answer = fetch_checkout(job)
     except SourceError as error:
         answer = {"error": str(error)}
@@ -4276,19 +4382,21 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
     The project's own rules come first.
     """
     files = dict(tree_files(space.staging))
-    suites = {suite for name in files if (suite := test_suite(name))}
+    suite_of = {name: test_suite(name) for name in files}
+    suites = {suite for suite in suite_of.values() if suite}
     stubbed: set[str] = set()
     kept = dict(installed.kept)
     for name, path in files.items():
         if name.endswith((".py", ".dist-info/entry_points.txt")):
             text = path.read_text(errors="replace")
             if any(word in text for word in SPEAKS_OF_STUBS):
-                stubbed.add(PurePosixPath(name).parts[0])
-            if test_suite(name) not in suites and path.name != "conftest.py":  # which only pytest reads
+                stubbed.add(name.partition("/")[0])
+            if not suite_of[name] and path.name != "conftest.py":  # which only pytest reads
                 kept |= imported_suites(text, name, suites)
-    going = {name: suite for name in files if (suite := test_suite(name)) in suites - kept.keys()}
-    code = {PurePosixPath(name) for name in files.keys() - going if name.endswith((".py", ".so"))}
-    code_folders = {folder for path in code for folder in path.parents}
+    going = {name: suite for name, suite in suite_of.items() if suite and suite not in kept}
+    code_folders = {
+        folder for name in files.keys() - going if name.endswith((".py", ".so")) for folder in folders_above(name)
+    }
     provided = {name for name in files if installed.owners.get(name, "").lower() in installed.provided}
     if provided & rules.keep:
         provided = set()
@@ -4327,13 +4435,16 @@ def restore(space: Workspace, pruned: Pruned, groups: Mapping[str, str]) -> Prun
 
 def move(names: Iterable[str], source: Path, target: Path) -> None:
     """Move files from one tree into another; what is there already stays, what is gone stays away."""
+    there: set[str] = set()
     for name in names:
-        path = target / name
+        path, folder = f"{target}/{name}", os.path.dirname(name)
         with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-            path.parent.mkdir(parents=True, exist_ok=True)  # unless the project put a file there
+            if folder not in there:
+                os.makedirs(target / folder, exist_ok=True)  # unless the project put a file there
+                there.add(folder)
             if not os.path.lexists(path):
-                os.rename(source / name, path)
-    remove_empty_directories({(source / name).parent for name in names}, source)
+                os.rename(f"{source}/{name}", path)
+    remove_empty_directories({source / folder for folder in {os.path.dirname(name) for name in names}}, source)
 
 
 def remove_empty_directories(directories: set[Path], top: Path) -> None:
@@ -4347,32 +4458,37 @@ def remove_empty_directories(directories: set[Path], top: Path) -> None:
             directory = directory.parent
 
 
-def disposal(path: Path, name: str, code_folders: set[PurePosixPath], stubbed: set[str]) -> tuple[str, str] | None:
+def disposal(path: Path, name: str, code_folders: set[str], stubbed: set[str]) -> tuple[str, str] | None:
     """Say why a file of a dependency, other than its tests, is of no use in Lambda, and what goes with it."""
-    place = PurePosixPath(name)
-    for folder in place.parents:
-        if folder.name in DOC_DIRECTORIES and folder not in code_folders:
-            return "documentation", str(folder)
-    if name == ".lock" or (place.parent.suffix == ".dist-info" and place.name in INSTALLER_FILES):
+    for folder in folders_above(name):
+        if os.path.basename(folder) in DOC_DIRECTORIES and folder not in code_folders:
+            return "documentation", folder
+    parent, file = os.path.split(name)
+    suffix = os.path.splitext(file)[1]
+    if name == ".lock" or (parent.endswith(".dist-info") and file in INSTALLER_FILES):
         return "installer's records", name
-    if place.parts[0] == "bin" and is_python_script(path):
+    if name.startswith("bin/") and is_python_script(path):
         return "console scripts", name
-    if place.suffix in (".pyc", ".pyo") and (place.parent.name == "__pycache__" or path.with_suffix(".py").exists()):
+    if suffix in (".pyc", ".pyo") and (os.path.basename(parent) == "__pycache__" or path.with_suffix(".py").exists()):
         return "stale bytecode", name
-    if place.suffix in BUILD_SUFFIXES:
+    if suffix in BUILD_SUFFIXES:
         return "what only compilers read", name
-    if place.suffix == STUB_SUFFIX and place.parts[0] not in stubbed:
+    if suffix == STUB_SUFFIX and name.partition("/")[0] not in stubbed:
         return "type stubs", name
     return None
 
 
+def folders_above(name: str) -> Iterator[str]:
+    """Yield the folders that a file is in, from the inside out."""
+    while name := name.rpartition("/")[0]:
+        yield name
+
+
 def test_suite(name: str) -> str | None:
-    """Return the test directory that a dependency's file is in, relative to staging, or None."""
-    parts = PurePosixPath(name).parts
-    for depth, part in enumerate(parts[:-1]):
-        if part in TEST_DIRECTORIES:
-            return "/".join(parts[: depth + 1])
-    return None
+    """Return the outermost test directory that a dependency's file is in, relative to staging, or None."""
+    return next(
+        (folder for folder in [*folders_above(name)][::-1] if os.path.basename(folder) in TEST_DIRECTORIES), None
+    )
 
 
 def is_python_script(path: Path) -> bool:
@@ -4407,9 +4523,11 @@ def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
 def keep_imported(space: Workspace, installed: Installed, pruned: Pruned) -> Pruned:
     """Put back the test suites that the project's own code imports."""
     suites = {each.group for each in pruned.taken.values() if each.reason == "tests"}
+    if not suites:
+        return pruned
     found: dict[str, str] = {}
     for name, path in tree_files(space.staging):
-        if suites and name.endswith(".py") and name not in installed.owners:
+        if name.endswith(".py") and name not in installed.owners:
             found |= imported_suites(path.read_text(errors="replace"), name, suites)
     return restore(space, pruned, found)
 
@@ -4424,10 +4542,19 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
 
     A regular expression, since parsing all of pandas takes as long as installing it.
     """
-    package = list(PurePosixPath(name).parent.parts)
     if name.endswith(".txt"):
         yield from ENTRY_POINT.findall(text)
         return
+    yield from imported_modules(text, name)
+    package = PurePosixPath(name).parent.parts
+    for each in TEST_STRING.findall(text):
+        # "dep.tests.data" as it is; ".tests" and "tests/data.json" are beside the file.
+        yield each if "." in each.strip(".") else ".".join([*package, each.strip(".")])
+
+
+def imported_modules(text: str, name: str) -> Iterator[str]:
+    """Yield the dotted names, absolute, of what a source file imports, wherever in it: modules, and what is in them."""
+    package = list(PurePosixPath(name).parent.parts)
     for origin, names, plain in IMPORT.findall(text):
         if plain:
             yield from (part.split(" as ")[0].strip() for part in plain.split("#")[0].split(","))
@@ -4439,9 +4566,6 @@ def mentioned_modules(text: str, name: str) -> Iterator[str]:
         yield module
         for each in re.findall(r"\w+", re.sub(r"#.*", "", names)):
             yield f"{module}.{each}" if module else each
-    for each in TEST_STRING.findall(text):
-        # "dep.tests.data" as it is; ".tests" and "tests/data.json" are beside the file.
-        yield each if "." in each.strip(".") else ".".join([*package, each.strip(".")])
 
 
 # --- Dependencies from the former package -------------------------------------------------------------
@@ -4680,7 +4804,7 @@ def run_make_dist(checkout: Checkout, staging: Path, shell: Shell) -> None:
 
 
 def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, list[str]]:
-    """Copy a project's files into staging; return how many, and the names at its root that were left out.
+    """Link a project's files into staging; return how many, and the names at its root that were left out.
 
     Raises PackageError for links out of the repository: the build of a requirement may have made some.
     """
@@ -4693,19 +4817,23 @@ def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, 
     def is_junk(path: Path) -> bool:
         return path not in kept and is_project_junk(path, top=path.parent == top)
 
+    there: set[str] = set()
     for name, path in tree_files(top, root, is_junk):
-        above = [top / each for each in PurePosixPath(name).parents][:-1]
+        above = [top / each for each in folders_above(name)] if kept else []
         beside_kept = any(each in kept and is_project_junk(each, top=each.parent == top) for each in above)
         if name in rules.drop or (beside_kept and name not in rules.keep):
             continue
-        if path.relative_to(root).as_posix() not in checkout.files:
+        if str(path).removeprefix(f"{root}/") not in checkout.files:
             continue  # the build of a requirement left it (setuptools' build/, say): it is not the project's
-        target = staging / name
+        folder = os.path.dirname(name)
         make_readable(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)  # the project's file wins over a dependency's
-            shutil.copy2(path, target)
+            if folder not in there:
+                os.makedirs(staging / folder, exist_ok=True)
+                there.add(folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{staging}/{name}")  # the project's file wins over a dependency's
+            os.link(path, f"{staging}/{name}")
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
             raise PackageError(
                 f"The project's {name!r} collides with a dependency's file or folder: rename it."
@@ -4716,8 +4844,14 @@ def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, 
 
 def is_project_junk(path: Path, *, top: bool) -> bool:
     """Say whether a file or folder of a project is of no use in Lambda."""
+    return bool(junk_pattern(top=top).match(path.name)) or os.path.isfile(f"{path}/pyvenv.cfg")
+
+
+@functools.cache
+def junk_pattern(*, top: bool) -> re.Pattern[str]:
+    """Return what matches the names of such files and folders, at a project's root or below it."""
     patterns = (*PROJECT_JUNK, *PROJECT_ROOT_JUNK) if top else PROJECT_JUNK
-    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns) or (path / "pyvenv.cfg").is_file()
+    return re.compile("|".join(map(fnmatch.translate, patterns)))
 
 
 # --- Stage: prove --------------------------------------------------------------------------------
@@ -5029,6 +5163,51 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 
 # --- Stage: compile --------------------------------------------------------------------------------
 
+NOT_IMPORTED = re.compile(
+    r"""
+    (?P<quotes>\"{3}|'{3})(?s:.*?)(?P=quotes)  # examples in docstrings
+    | ^(?:def|async[ ]def|class|if[ ]+(?:\w+\.)?TYPE_CHECKING)\b.*(?:\n(?:[ \t].*)?)*
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""What of a module is not run, or defines only, when it is imported."""
+
+
+def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list[str]:
+    """Return the modules without bytecode that the imports of a package's handlers will probably load."""
+    todo = [target.handler.rpartition(".")[0].replace(".", "/") for target in targets]
+    tried: set[str] = set()
+    found: list[str] = []
+    while todo:
+        module = todo.pop()
+        while module and module not in tried:  # and the packages that it is in
+            tried.add(module)
+            name = next((each for each in (f"{module}/__init__.py", f"{module}.py") if each in files), None)
+            if name and importlib.util.cache_from_source(name) not in files:  # else what it imports has it, too
+                found.append(name)
+                text = NOT_IMPORTED.sub("", files[name].read_text(errors="replace"))
+                todo += [each.replace(".", "/") for each in imported_modules(text, name)]
+            module = module.rpartition("/")[0]
+    return found
+
+
+def compile_ahead(targets: Sequence[Target], installed: Installed, job: Job) -> dict[str, str]:
+    """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
+
+    What that is is a guess.  Only the proof can tell, and of what it does not load nothing stays.
+    """
+    if job.settings.bytecode == "none" or job.settings.proof == "off":
+        return {}
+    files = dict(tree_files(job.space.staging))
+    names = likely_modules(targets, files)
+    run_compiler(names, installed, job)
+    there = {name: job.space.staging / importlib.util.cache_from_source(name) for name in names}
+    return {
+        importlib.util.cache_from_source(name): bytecode_digest(files[name], path.read_bytes())
+        for name, path in there.items()
+        if path.exists()
+    }
+
 
 def lay_former_bytecode(
     former: Former | None, compiled: Mapping[str, str], installed: Installed, job: Job
@@ -5087,16 +5266,8 @@ def write_bytecode(
         if name not in wanted or bytecode_digest(wanted[name], there[name].read_bytes()) != laid[name]:
             there.pop(name).unlink()
     before = there.keys() - laid.keys()
-    own = [name for name in names if name not in installed.owners]
-    names = [name for name in names if importlib.util.cache_from_source(name) not in there]
-    question = json.dumps({"root": str(space.staging), "names": names, "checked": own, "workers": os.cpu_count()})
-    try:
-        if names:
-            job.shell.run(Command(own_program(compile_modules, "-S"), space.root, stdin=question.encode()))
-    except CommandFailed as error:
-        refuse_if_disk_full(error, space)
-        raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
-    after = {name: (path, path.stat().st_size) for name, path in tree_files(space.staging)}
+    run_compiler([name for name in names if importlib.util.cache_from_source(name) not in there], installed, job)
+    after = {name: (path, status.st_size) for name, path, status in walk(space.staging)}
     total = sum(size for _, size in after.values()) + proof.layer_bytes
     over, left_out = total - MAX_UNZIPPED_BYTES, 0
     for name in sorted(after.keys() - before, reverse=True):
@@ -5110,6 +5281,19 @@ def write_bytecode(
         return [], digests
     told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
     return [f"with all bytecode the package would unzip to {told}"], digests
+
+
+def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
+    """Compile modules in staging; raise PackageError if that fails other than by what they hold."""
+    own = [name for name in names if name not in installed.owners]
+    question = {"root": str(job.space.staging), "names": names, "checked": own, "workers": os.cpu_count()}
+    try:
+        if names:
+            program = own_program(compile_modules, "-S")
+            job.shell.run(Command(program, job.space.root, stdin=json.dumps(question).encode()))
+    except CommandFailed as error:
+        refuse_if_disk_full(error, job.space)
+        raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
 
 
 def compile_modules() -> None:
@@ -5218,8 +5402,8 @@ def bound_names(source: bytes) -> set[str]:
 def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
     """Return the bytes of each distribution in a package; what no one owns is "(project)"."""
     sizes: Counter[str] = Counter()
-    for name, path in tree_files(staging):
-        sizes[owners.get(source_of(name), "(project)")] += path.stat().st_size
+    for name, _, status in walk(staging):
+        sizes[owners.get(source_of(name), "(project)")] += status.st_size
     return sizes
 
 
@@ -5791,6 +5975,8 @@ class Job:
     """Those that this invocation may hold; it lets go of them at its end."""
     aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
     """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
+    unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 1))
+    """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
 
     @functools.cached_property
     def indexes(self) -> tuple[str, ...]:
@@ -5856,7 +6042,9 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     # A file without a name: no build can change it.
     with tempfile.TemporaryFile(dir=job.space.root) as file:
         former = job.aside.submit(former_package, targets[0], file, job)
-        installer = fetch_project(source, request, job)
+        lay = functools.cache(functools.partial(take_over, before, former, job.space))
+        # Where the index has no say, they are most likely those of this build, too.
+        installer = fetch_project(source, request, job, lay if before and before.pinned else None)
         note_commit(installer.checkout.commit, installer.checkout.ref, job)
         if answer := earlier_answer(request, targets, job):
             return answer
@@ -5864,7 +6052,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         fitting = before if before and still_fits(before, inputs, installer, job) else None
         if fitting and (answer := unchanged(fitting, request, targets, job)):
             return answer
-        known = Before(former, fitting, before.compiled if before else {}, inputs)
+        known = Before(former, lay, fitting, before.compiled if before else {}, inputs, not request.dry_run)
         made = make_package(installer, targets, known, job)
     told = package_result(made)
     bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
@@ -5913,11 +6101,17 @@ def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], 
     return build_result({**told, "ref": job.ledgers[0].entry.ref}, request, deployments, job)
 
 
-def fetch_project(source: Source, request: BuildRequest, job: Job) -> Installer:
-    """Get the toolchain, and with it the project."""
+def fetch_project(source: Source, request: BuildRequest, job: Job, meanwhile: Callable[[], object] | None) -> Installer:
+    """Get the toolchain, and with it the project.
+
+    While the Git host is at work, uv is unpacked, or that done by which there is probably no need for uv.
+    """
     log = job.log
     with log.step("toolchain", "[1/8] get the toolchain"):
-        toolchain = get_toolchain(job.store, job.builder, job.space, job.aside)
+        job.shell.prepare(git_worker_command(job.space), meanwhile or (lambda: None))
+        toolchain = get_toolchain(job.store, job.builder, job.space, job.unpacking)
+        if not meanwhile:
+            toolchain.unpack(FOR_UV)
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
@@ -5945,12 +6139,16 @@ class Before:
 
     former: Future[Former | None]
     """The package, which is being fetched."""
+    lay: Callable[[], bool]
+    """Lays the dependencies in it into staging, if they are not there yet; says whether they are."""
     bundle: Bundle | None
     """The dependencies in it, if they are those of this build too."""
     compiled: Mapping[str, str]
     """The bytecode in it that was ours, see ``Bundle``."""
     inputs: Inputs
     """What decides what is installed now."""
+    stores: bool
+    """Whether the package is to be stored."""
 
 
 def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
@@ -5965,37 +6163,47 @@ def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
 def make_package(installer: Installer, targets: Sequence[Target], before: Before, job: Job) -> Made:
     """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
     space, log, checkout, deflater = job.space, job.log, installer.checkout, installer.toolchain.deflater
-    with log.step("install", "[3/8] install requirements"):
-        bundle = take_over(before, space)
-        installed = bundle.installed if bundle else install_requirements(installer)
-        log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
-    with log.step("prune", "[4/8] prune dependencies"):
-        rules = read_rules(installer, bundle.pruned.taken if bundle else ())
-        if bundle:
-            pruned = replace(bundle.pruned, bring=functools.partial(installer.install, space.pruned))
-        else:
-            pruned = prune(space, installed, rules)
-            bundle = make_bundle(before.inputs, installed, pruned, space)
-        log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
-        if installed.provided:
-            log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
-    with log.step("stage", "[5/8] stage the project"):
-        stage(checkout, rules, job.shell, log)
-        pruned = keep_imported(space, installed, pruned)
-        former = before.former.result()
-        laid = lay_former_bytecode(former, before.compiled, installed, job)
-        warnings = [
-            *checkout.warnings,
-            *unread_requirements(checkout.project),
-            *rules.warnings,
-            *(each for target in targets for each in check_handler(space.staging, target)),
-        ]
-    # Compress while the handler is imported.  What the files are is noted before it runs; those that are not
-    # what they were by the end are compressed again.
-    files = [(name, path, identity(path.stat())) for name, path in tree_files(space.staging)]
-    with tempfile.TemporaryFile(dir=space.root) as file:
+    with (
+        tempfile.TemporaryFile(dir=space.root) as file,
+        Ahead(file, before.former, deflater, job) as ahead,
+    ):
+        with log.step("install", "[3/8] install requirements"):
+            is_known = before.bundle is not None and before.lay()
+            bundle = before.bundle if is_known else None
+            if bundle is None:
+                empty_staging(space)
+            installed = bundle.installed if bundle else install_requirements(installer)
+            ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
+            log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
+        with log.step("prune", "[4/8] prune dependencies"):
+            rules = read_rules(installer, bundle.pruned.taken if bundle else ())
+            if bundle:
+                pruned = replace(bundle.pruned, bring=functools.partial(installer.install, space.pruned))
+            else:
+                pruned = prune(space, installed, rules)
+                bundle = make_bundle(before.inputs, installed, pruned, space)
+            log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+            if installed.provided:
+                log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
+        with log.step("stage", "[5/8] stage the project"):
+            stage(checkout, rules, job.shell, log)
+            pruned = keep_imported(space, installed, pruned)
+            laid = lay_former_bytecode(before.former.result(), before.compiled, installed, job)
+            warnings = [
+                *checkout.warnings,
+                *unread_requirements(checkout.project),
+                *rules.warnings,
+                *(each for target in targets for each in check_handler(space.staging, target)),
+            ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            ahead = job.aside.submit(compress_ahead, files, file, former, deflater)
+            # What is compiled is the last thing in a package.  Where it is little, all that ships is known by then.
+            if is_known:
+                laid |= compile_ahead(targets, installed, job)
+            ahead.add(walk(space.staging))
+            if is_known and before.stores:
+                ahead.store([target.name for target in targets])
+            if not is_known:
+                laid |= compile_ahead(targets, installed, job)
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):
@@ -6007,36 +6215,102 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             warnings += without
             sizes = package_sizes(space.staging, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
-            archive = write_zip(space.staging, space.archive, ahead.result() or former, deflater)
+            archive = write_zip(space.staging, space.archive, ahead.result(), deflater)
+            ahead.shipped = archive.sha256
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     bundle = replace(bundle, compiled=compiled)
     return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)
 
 
-def compress_ahead(
-    files: Sequence[tuple[str, Path, Identity]], file: IO[bytes], former: Former | None, deflater: Deflater
-) -> Former | None:
-    """Compress these files into another; None if that cannot be done now, as where the disk has no room for two."""
-    with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
-        identities = {name: meant for name, _, meant in files}
-        total = sum(size for _, _, size, _ in identities.values())
-        if total <= MAX_UNZIPPED_BYTES and shutil.disk_usage(file.fileno()).free > 2 * total:
-            write_members(files, file, former, deflater)
-            return Former(file, identities)
-    return None
+class Ahead:
+    """Compresses files that a package will hold while the rest of it is made, and the handler imported.
 
+    Which file is meant is noted before a project's code runs; what is another by the end is compressed again.
+    """
 
-def take_over(before: Before, space: Workspace) -> Bundle | None:
-    """Lay the dependencies of the package before into staging; None if they cannot be had from it."""
-    former = before.former.result() if before.bundle else None
-    if before.bundle is None or former is None:
+    shipped = ""
+    """The digest of what the package came to be, in base64."""
+
+    def __init__(self, file: IO[bytes], former: Future[Former | None], deflater: Deflater, job: Job) -> None:
+        """Begin, aside; what is in the former package is taken from there."""
+        self._file, self._former, self._deflater, self._job = file, former, deflater, job
+        self._batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
+        self._identities: dict[str, Identity] = {}
+        self._made = job.aside.submit(self._compress)
+        self._stored: Future[list[Package]] | None = None
+
+    def __enter__(self) -> Ahead:
+        """Return it."""
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """End, and delete what was stored and does not ship; where time has run out, a later build does that."""
+        self._batches.put([])
+        if self._stored and (error is None or issubclass(error, Exception)):
+            wrong = [each.key for each in self._stored.result() if each.code_sha256 != self.shipped]
+            with contextlib.suppress(DeployError):
+                self._job.store.delete(wrong)
+
+    def add(self, entries: Iterable[tuple[str, Path, os.stat_result]]) -> None:
+        """Compress these as well, in this order."""
+        if batch := [(name, path, identity(status)) for name, path, status in entries]:
+            self._batches.put(batch)
+
+    def store(self, names: Sequence[str]) -> None:
+        """Store what it makes of all that was added, as the package of these functions: most likely it is that."""
+        self._batches.put([])
+        self._stored = self._job.aside.submit(self._store, names)
+
+    def result(self) -> Former | None:
+        """Wait for what it makes of all that was added.
+
+        If that cannot be had now, as where the disk has no room for two, return the former package.
+        """
+        self._batches.put([])
+        return self._made.result() or self._former.result()
+
+    def _store(self, names: Sequence[str]) -> list[Package]:
+        stored: list[Package] = []
+        with contextlib.suppress(YoDawgError):  # it is stored again then, where that can be told
+            if self._made.result():
+                self._file.seek(0)
+                sha256 = in_base64(hashlib.file_digest(cast(io.BufferedIOBase, self._file), "sha256"))
+                for package in (Package.of(name, sha256) for name in names):
+                    if not self._job.store.holds(package.key, package.hex_digest):
+                        stored.append(package)
+                        self._job.store.upload(package.key, self._file, "application/zip", sha256)
+        return stored
+
+    def _compress(self) -> Former | None:
+        with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
+            with zipfile.ZipFile(self._file, "w") as archive:
+                write_members(self._files(), archive, self._former.result(), self._deflater)
+            return Former(self._file, self._identities)
         return None
-    if unpack_bundle(before.bundle, former, space):
-        return before.bundle
+
+    def _files(self) -> Iterator[Known]:
+        total = 0
+        while batch := self._batches.get():
+            new = [known for known in batch if known[0] not in self._identities]
+            self._identities |= {name: meant for name, _, meant in new}
+            total += sum(size for _, _, (_, _, size, _) in new)
+            if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._file.fileno()).free < 2 * total:
+                raise OSError(errno.ENOSPC, "there is no room")
+            yield from new
+
+
+def take_over(bundle: Bundle | None, former: Future[Former | None], space: Workspace) -> bool:
+    """Lay the dependencies of the package before into staging; say whether they could be had from it."""
+    package = former.result()
+    return bundle is not None and package is not None and unpack_bundle(bundle, package, space)
+
+
+def empty_staging(space: Workspace) -> None:
+    """Take out of staging what turned out not to fit."""
     for folder in (space.staging, space.pruned):
-        remove_tree(folder)
-        folder.mkdir(mode=0o700)
-    return None
+        if any(folder.iterdir()):
+            remove_tree(folder)
+            folder.mkdir(mode=0o700)
 
 
 def store_package(package: Package, archive: Archive, job: Job) -> None:
@@ -6381,7 +6655,7 @@ def check_bucket(job: Job) -> str:
 
 def check_toolchain(job: Job) -> str:
     """Fetch the toolchain, and run it."""
-    toolchain = get_toolchain(job.store, job.builder, job.space, job.aside)
+    toolchain = get_toolchain(job.store, job.builder, job.space, job.unpacking)
     try:
         said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
     except CommandFailed as error:
@@ -6473,6 +6747,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
     finally:
         job.shell.close()
         job.aside.shutdown(wait=False, cancel_futures=True)
+        job.unpacking.shutdown(cancel_futures=True)
         close_books(request, result, job, context)
     return result
 
@@ -6536,7 +6811,7 @@ def record(request: Request, result: dict[str, Any], job: Job) -> None:
     """Store the build's log, whose address the result then names, and a record of what became of it."""
     entry = job.ledgers[0].entry
     asked = {**vars(request), "test_event": None}  # what it holds is nobody's business
-    job.store.upload(f"{entry.record}.log", cast(io.BufferedIOBase, job.log.file), "text/plain; charset=utf-8")
+    job.store.upload(f"{entry.record}.log", cast(IO[bytes], job.log.file), "text/plain; charset=utf-8")
     result["log"] = job.store.uri(f"{entry.record}.log")
     told = {"request_id": entry.request_id, "asked_by": entry.asked_by, "began": entry.began, "request": asked}
     job.store.upload_json(f"{entry.record}.json", {**told, "log_stream": entry.log_stream, "result": result})
@@ -6599,8 +6874,8 @@ def open_job(settings: Settings, builder: Builder, space: Workspace, log: Log) -
     )
 
 
-if __name__ == "__main__" and sys.argv[1:2] == ["git-worker"]:
-    limit_worker(float(sys.argv[2]))
+if __name__ == "__main__" and sys.argv[1:] == ["git-worker"]:
+    limit_memory()
     git_worker()
 if __name__ == "__main__" and sys.argv[1:] == ["match-worker"]:
     match_worker()

@@ -145,7 +145,7 @@ def test_indexes_and_included_files_are_compared_too(space: yo.Workspace, shell:
 def job_of(space: yo.Workspace, shell: yo.Shell, builder: yo.Builder, **settings: Any) -> yo.Job:
     made = yo.Settings("b", ("*",), "https://g.example", "", "", space.root, tmp_is_ours=False, **settings)
     store = yo.Store(None, "b", "yo-dawg", "123456789012")
-    return yo.Job(made, builder, space, yo.Log(()), shell, yo.Aws(None, None, None, None), store)
+    return yo.Job(made, builder, space, yo.Log(()), shell, yo.Aws(None, None, lambda _: None), store)
 
 
 DAMAGES: dict[str, Callable[[Yard], object]] = {
@@ -566,13 +566,19 @@ def set_variable(yard: Yard) -> None:
     yard.aws.functions.update_function_configuration(FunctionName="api", Environment={"Variables": {"STAGE": "b"}})
 
 
+def built_package(yard: Yard) -> str:
+    """Return the key of the package that was built, beside which its bundle lies."""
+    (bundle,) = yard.keys("bundles/")
+    return bundle.replace("/bundles/", "/packages/").replace(".json", ".zip")
+
+
 CHANGES: dict[str, Callable[[Yard], object]] = {
     "code": lambda yard: yard.add_project({"app.py": HANDLER}),
     "another package runs": lambda yard: yard.aws.functions.update_function_code(
         FunctionName="api", ZipFile=yo.rehearsal_zip()
     ),
     "the function's variables": set_variable,
-    "the package is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=yard.keys("packages/")[0]),
+    "the package is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=built_package(yard)),
     "the Git host hangs up": lambda yard: (yard.git.root / "project.git/HEAD").unlink(),
 }
 

@@ -72,7 +72,7 @@ def compiled(
             (space.staging / name).write_text(text, encoding="latin-1")
         shell = Shell(child_environ(space, settings), log)
         store = Store(None, "b", "yo-dawg", "123456789012")
-        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
         made_before = Former(stack.enter_context(former.open("rb"))) if former else None
         laid = lay_former_bytecode(made_before, KNOWN[former] if former else {}, INSTALLED, job)
         assert laid.keys() == (KNOWN[former].keys() if former and setting != "none" else set())
@@ -112,7 +112,7 @@ def test_bytecode_of_a_source_that_has_changed_is_not_taken_over(tmp_path: Path)
         (space.staging / name).write_text(text)
     settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False)
     store = Store(None, "b", "yo-dawg", "123456789012")
-    job = Job(settings, BUILDER, space, Log(()), Shell({}, Log(())), Aws(None, None, None, None), store)
+    job = Job(settings, BUILDER, space, Log(()), Shell({}, Log(())), Aws(None, None, lambda _: None), store)
     with former.open("rb") as file:
         laid = lay_former_bytecode(Former(file), KNOWN[former], INSTALLED, job)
     assert laid.keys() == {f"pkg/__pycache__/idle.{TAG}.pyc"}
@@ -211,7 +211,7 @@ def test_of_what_bytecode_would_make_too_large_some_goes_without(
 ) -> None:
     settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False, bytecode="all")
     store = Store(None, "b", "yo-dawg", "123456789012")
-    job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+    job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
     (space.staging / "app.py").write_text(FILES["app.py"])
     (space.staging / "mine.pyc").write_text("mine")
     (space.staging / "late.py").write_text("x = 1\n" * 1000)

@@ -324,7 +324,7 @@ def endless_pack(handler: BaseHTTPRequestHandler) -> None:
 def test_a_bad_server_is_given_up_in_words(
     cloner: Cloner, monkeypatch: pytest.MonkeyPatch, answer: gitting.Answer, words: str
 ) -> None:
-    limits = "f.STALL_SECONDS = 1; f.WORKER_MEMORY = 300_000_000; f.limit_worker(0); "
+    limits = "f.STALL_SECONDS = 1; f.WORKER_MEMORY = 300_000_000; f.limit_memory(); "
     limits += "f.shutil.disk_usage = lambda path: type('Usage', (), {'free': 12_000_000 + (8 << 20)})"
     worker = f"import lambda_function as f; {limits}; f.git_worker()"
     run = Shell.run

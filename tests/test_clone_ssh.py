@@ -355,14 +355,14 @@ class Secrets:
     ],
 )
 def test_how_a_deploy_key_is_stored(text: str, expected: tuple[str, str]) -> None:
-    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
     assert yo.deploy_key(aws, given) == expected
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519 AAAA public", "{", '{"private_key": 1}', '{"key": "x"}', "[]"])
 def test_a_secret_that_holds_no_key(text: str) -> None:
-    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
     with pytest.raises(ConfigError, match=r"The secret key .* holds no SSH private key"):
         yo.deploy_key(aws, given)
@@ -371,7 +371,7 @@ def test_a_secret_that_holds_no_key(text: str) -> None:
 def test_all_secrets_are_hidden_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
     text = json.dumps({"private_key": f"-----BEGIN KEY-----\n{body}\n-----END KEY-----", "passphrase": "canary phrase"})
-    aws = yo.Aws(s3=None, functions=None, secrets=Secrets(text), tags=None)
+    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
     log = yo.Log([])
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
     yo.Source.from_settings(given, aws, "project", log)

@@ -13,8 +13,10 @@ import tempfile
 import threading
 import zipfile
 from base64 import b64encode
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any, cast
 
 import deflate
 import pytest
@@ -162,7 +164,8 @@ def test_unzip_keeps_the_executable_bit(tree: Path, tmp_path: Path) -> None:
         (tree / name).parent.mkdir()
         (tree / name).write_text(name)
         (tree / name).chmod(mode)
-    unzip(write_zip(tree, tmp_path / "zip").path, tmp_path / "out")
+    with write_zip(tree, tmp_path / "zip").path.open("rb") as file:
+        unzip(Former(file), Former(file).names, tmp_path / "out")
     assert os.access(tmp_path / "out/bin/uv", os.X_OK)
     assert not (tmp_path / "out/lib/a.py").stat().st_mode & stat.S_IXUSR
 
@@ -201,7 +204,16 @@ def spying() -> tuple[Deflater, list[bytes]]:
 
 
 CONTENTS = st.sampled_from([b"", b"a", b"b", b"a" * 5000, b"a" * 4999 + b"b", bytes(300_000)])
-TREES = st.dictionaries(st.sampled_from(["a.py", "b.py", "sub/c.so", "ü.txt"]), CONTENTS)
+FILES = st.sampled_from(["a.py", "b.py", "sub/c.so", "ü.txt", "sub/__pycache__/d.pyc"])
+TREES = st.dictionaries(FILES, CONTENTS)
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> list[Path]:
+    """Write files below a folder; return where they are."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
 
 
 @given(before=TREES, after=TREES)
@@ -213,9 +225,7 @@ def test_the_bytes_are_the_same_whatever_was_compressed_before(
         for number, files in enumerate([before, after]):
             root = Path(folder, str(number))
             root.mkdir()
-            for name, content in files.items():
-                (root / name).parent.mkdir(exist_ok=True)
-                (root / name).write_bytes(content)
+            write_files(root, files)
             zips.append(write_zip(root, Path(folder, f"{number}.zip")))
         with zips[0].path.open("rb") as file:
             spy, deflated = spying()
@@ -288,17 +298,50 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
 # --- Compressing while a project's code runs --------------------------------------------------------------
 
 
-def listed(tree: Path) -> list[tuple[str, Path, yo.Identity]]:
-    """Return the files of a tree, as they are noted before a project's code runs."""
-    return [(name, path, yo.identity(path.stat())) for name, path in yo.tree_files(tree)]
+def compress_ahead(tree: Path, file: IO[bytes], deflater: Deflater) -> Former | None:
+    """Compress the files that are in a tree now, beside the caller."""
+    former: Future[Former | None] = Future()
+    former.set_result(None)
+    with ThreadPoolExecutor(1) as aside:
+        job = cast(yo.Job, SimpleNamespace(aside=aside))
+        with yo.Ahead(file, former, deflater, job) as ahead:
+            ahead.add(yo.walk(tree))
+            return ahead.result()
+
+
+@given(before=TREES, after=TREES, executable=st.sets(FILES))
+def test_the_bytes_are_the_same_whatever_was_compressed_ahead(
+    before: dict[str, bytes], after: dict[str, bytes], executable: set[str]
+) -> None:
+    """Files may have been added, changed, taken away, and made executable since."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+        root = Path(folder, "tree")
+        root.mkdir()
+        write_files(root, before)
+        ahead = compress_ahead(root, file, ZLIB)
+        for name in before.keys() - after.keys():
+            (root / name).unlink()
+        for path in write_files(root, dict(after.items() - before.items())):
+            os.utime(path, (1, 1))  # all of this may take less than a tick of the clock
+        for name in executable & after.keys():
+            (root / name).chmod(0o755)
+        made = write_zip(root, Path(folder, "1.zip"), ahead).path.read_bytes()
+        assert made == write_zip(root, Path(folder, "2.zip")).path.read_bytes()
+
+
+def test_libraries_come_first_in_a_package_and_bytecode_last(tree: Path, tmp_path: Path) -> None:
+    names = ["a/__init__.py", "a/b.so", "a/__pycache__/b.pyc", "a.libs/c.so.1.2", "z.so", "z/tests/d.so", "so/e.txt"]
+    lay_out(tree, dict.fromkeys(names, "x"))
+    with zipfile.ZipFile(write_zip(tree, tmp_path / "zip").path) as archive:
+        assert archive.namelist() == [
+            "a.libs/c.so.1.2", "a/b.so", "z.so", "a/__init__.py", "so/e.txt", "z/tests/d.so", "a/__pycache__/b.pyc",
+        ]  # fmt: skip
 
 
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     victim = tmp_path / "tree/b"
     victim.write_text("b")
-    files = listed(tmp_path / "tree")
-
     usage = shutil.disk_usage
 
     def late(path: Any) -> Any:  # between the look and the read
@@ -308,7 +351,7 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
         patch.setattr(shutil, "disk_usage", late)
-        thread = threading.Thread(target=yo.compress_ahead, args=(files, file, None, yo.ZLIB), daemon=True)
+        thread = threading.Thread(target=compress_ahead, args=(tmp_path / "tree", file, ZLIB), daemon=True)
         thread.start()
         thread.join(3)
         hangs = thread.is_alive()
@@ -324,7 +367,6 @@ def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytes
     tree = tmp_path / "tree"
     lay_out(tree, {"a": "a", "b/c": "mine!!"})
     lay_out(tmp_path / "elsewhere", {"c": "secret"})
-    files = listed(tree)
     spot = tree / "b/c" if way == "link" else tree / "b"
 
     def deflate_and_swap(content: bytes) -> yo.Packed:
@@ -338,7 +380,7 @@ def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytes
 
     deflater = dataclasses.replace(yo.ZLIB, deflate=deflate_and_swap)
     with tempfile.TemporaryFile() as file:
-        ahead = yo.compress_ahead(files, file, None, deflater)
+        ahead = compress_ahead(tree, file, deflater)
         if spot.is_symlink():
             spot.unlink()
             (tmp_path / "aside").rename(spot)
@@ -353,7 +395,7 @@ def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
         sparse.truncate(yo.MAX_UNZIPPED_BYTES + 1)
     spy, deflated = spying()
     with tempfile.TemporaryFile(dir=tmp_path) as file:
-        yo.compress_ahead(listed(tmp_path / "tree"), file, None, spy)
+        compress_ahead(tmp_path / "tree", file, spy)
     assert deflated == []
 
 
@@ -369,7 +411,7 @@ def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(shutil, "disk_usage", late)
     spy, deflated = spying()
     with tempfile.TemporaryFile(dir=tmp_path) as file:
-        yo.compress_ahead(listed(tmp_path / "tree"), file, None, spy)
+        compress_ahead(tmp_path / "tree", file, spy)
     assert deflated == []
 
 
@@ -381,8 +423,7 @@ def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exc
         raise error
 
     with tempfile.TemporaryFile(dir=tmp_path) as file:
-        files = listed(tmp_path / "tree")
-        assert yo.compress_ahead(files, file, None, yo.Deflater("bad", fail)) is None
+        assert compress_ahead(tmp_path / "tree", file, Deflater("bad", fail)) is None
 
 
 # --- Requirement groups --------------------------------------------------------------------------------------

@@ -276,4 +276,4 @@ def test_nothing_of_the_builder_is_in_a_package(builder: Builder, tmp_path: Path
     builder.add_project("plain", {"lambda_function.py": HANDLER, "data/a.txt": "a"})
     builder.build("plain")
     bytecode = f"__pycache__/lambda_function.cpython-{builder.runtime[6:].replace('.', '')}.pyc"
-    assert builder.package("plain").namelist() == [bytecode, "data/a.txt", "lambda_function.py"]
+    assert builder.package("plain").namelist() == ["data/a.txt", "lambda_function.py", bytecode]

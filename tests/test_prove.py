@@ -59,7 +59,7 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
         setting = options.pop("proof", "warn")
         settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)
         store = Store(None, "b", "yo-dawg", "123456789012")
-        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, None, None), store)
+        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
         return prove(pruned, target(options.pop("handler", "app.handler"), environment=options), job)
 
     return run

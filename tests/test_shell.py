@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -295,3 +296,39 @@ def test_a_program_that_is_not_there_ends_like_one_that_failed(tmp_path: Path, l
 def test_lambdas_python_is_found_by_children_too(tmp_path: Path) -> None:
     settings = Settings("b", ("f",), "https://h", "", "", tmp_path, tmp_is_ours=False, library_path="/var/lang/lib")
     assert child_environ(Workspace(tmp_path), settings)["LD_LIBRARY_PATH"] == "/var/lang/lib"
+
+
+# --- Programs that wait for their input ----------------------------------------------------------------------
+
+
+CAT = Command(["cat"], Path("/"))
+
+
+def test_a_prepared_program_outlives_others_and_gets_its_input_late(tmp_path: Path, log: Log) -> None:
+    shell = Shell(PATH, log)
+    done: list[str] = []
+    shell.prepare(CAT, lambda: done.append("meanwhile"))
+    assert shell.run(Command(["echo", "another"], tmp_path)) == "another"
+    assert done == []
+    assert shell.run(dataclasses.replace(CAT, stdin=b"hello")) == "hello"
+    assert done == ["meanwhile"]
+    assert shell.run(dataclasses.replace(CAT, stdin=b"again")) == "again", "it was prepared for once only"
+    assert done == ["meanwhile"]
+
+
+def test_one_that_nobody_runs_is_killed_at_the_end(log: Log) -> None:
+    shell = Shell(PATH, log)
+    before = processes_below(os.getpid())
+    shell.prepare(CAT)
+    assert len(processes_below(os.getpid()) - before) == 1
+    shell.close()
+    assert processes_below(os.getpid()) == before
+
+
+def test_neither_does_it_stay_if_what_is_done_meanwhile_fails(log: Log) -> None:
+    shell = Shell(PATH, log)
+    before = processes_below(os.getpid())
+    shell.prepare(Command(["sleep", "1000"], Path("/")), lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        shell.run(Command(["sleep", "1000"], Path("/")))
+    assert processes_below(os.getpid()) == before

@@ -49,7 +49,10 @@ def store(aws: Aws, account: EmbeddedAWS) -> Store:
 
 def fetch(store: Store, space: Workspace) -> yo.Toolchain:
     with ThreadPoolExecutor(1) as aside:
-        return get_toolchain(store, BUILDER, space, aside)
+        toolchain = get_toolchain(store, BUILDER, space, aside)
+        for part in (yo.FOR_UV, yo.FOR_SSH):
+            toolchain.wait(part)
+        return toolchain
 
 
 def put_toolchain(store: Store, folder: Path, text: str = "x = 1\n") -> str:

@@ -1,0 +1,252 @@
+"""What is done before it is known to be needed: compiled, compressed, unpacked and stored.  It changes no result."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_function as yo
+from tests.embedded import lay_out
+from tests.test_bundle import project, shipped
+from tests.test_handler import HANDLER, Yard
+from tests.test_handler import setup as setup
+from tests.test_handler import yard as yard
+from tests.test_install import make_wheel
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """The package index."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    make_wheel(folder, "Alpha", "1.0", {"alpha/__init__.py": "a = 1\n", "alpha/idle.py": "i = 1\n"}, ["beta>=1"])
+    make_wheel(folder, "beta", "1.0", {"beta.py": "b = 1\n"})
+    return folder
+
+
+def target(handler: str) -> yo.Target:
+    return yo.Target("api", "arn", handler, 3, "", None, (), "Active", busy=False, failure=None)
+
+
+# --- What an import will probably load ------------------------------------------------------------------------
+
+MODULES = {
+    "pkg/app.py": '''
+"""How to use it:
+
+import example
+"""
+import os, plain as other
+from . import beside
+from .sub import (  # two of them
+    name,
+    module,
+)
+from dotted.path.leaf import thing
+try:
+    import faster
+except ImportError:
+    import slower
+if TYPE_CHECKING:
+    import hint
+    from . import hint2
+if typing.TYPE_CHECKING:
+    import hint3
+else:
+    import real
+
+def later():
+    import lazy
+
+class Thing:
+    import in_class
+
+async def also_later():
+    from . import lazy2
+import last
+''',
+    "plain.py": "import deep\n",
+    **dict.fromkeys(
+        ["pkg/__init__.py", "pkg/beside.py", "pkg/sub/__init__.py", "pkg/sub/module.py", "dotted/__init__.py",
+         "dotted/path/__init__.py", "dotted/path/leaf.py", "faster.py", "slower.py", "real.py", "last.py", "deep.py",
+         "example.py", "hint.py", "pkg/hint2.py", "hint3.py", "lazy.py", "pkg/lazy2.py", "in_class.py", "idle.py"], ""
+    ),
+}  # fmt: skip
+
+EXPECTED = {
+    "pkg/__init__.py", "pkg/app.py", "plain.py", "deep.py", "pkg/beside.py", "pkg/sub/__init__.py",
+    "pkg/sub/module.py", "dotted/__init__.py", "dotted/path/__init__.py", "dotted/path/leaf.py", "faster.py",
+    "slower.py", "real.py", "last.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("handler", ["pkg.app.handler", "pkg/app.handler"])
+def test_what_the_import_will_load_is_guessed(tmp_path: Path, handler: str) -> None:
+    files = dict(yo.tree_files(lay_out(tmp_path / "tree", MODULES)))
+    assert set(yo.likely_modules([target(handler)], files)) == EXPECTED
+
+
+def test_what_has_bytecode_is_not_looked_at(tmp_path: Path) -> None:
+    bytecode = importlib.util.cache_from_source("plain.py")
+    files = dict(yo.tree_files(lay_out(tmp_path / "tree", {**MODULES, bytecode: ""})))
+    assert set(yo.likely_modules([target("pkg.app.handler")], files)) == EXPECTED - {"plain.py", "deep.py"}
+
+
+def test_handlers_that_are_no_python_are_no_matter(tmp_path: Path) -> None:
+    files = dict(yo.tree_files(lay_out(tmp_path / "tree", {"app.py": "import broken\n", "broken.py": "def ("})))
+    assert set(yo.likely_modules([target("app.handler"), target("gone.handler")], files)) == {"app.py", "broken.py"}
+
+
+# --- What the guess does to a package ---------------------------------------------------------------------------
+
+
+def without_a_guess(yard: Yard, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    with patch.context() as none:
+        none.setattr(yo, "likely_modules", lambda *_: [])
+        return yard.build(force=True)
+
+
+@pytest.mark.parametrize("guess", [["app.py", "alpha/idle.py"], ["alpha/__init__.py", "beta.py"]])
+def test_a_wrong_guess_makes_the_same_package(
+    yard: Yard, wheels: Path, guess: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.add_project(project(wheels))
+    expected = without_a_guess(yard, monkeypatch)
+    monkeypatch.setattr(yo, "likely_modules", lambda _, files: [name for name in guess if name in files])
+    assert yard.build(force=True)["code_sha256"] == expected["code_sha256"]
+
+
+MEDDLING = """
+import importlib.util, os, pathlib, sys
+beta = pathlib.Path(__file__).with_name("beta.py")
+bytecode = pathlib.Path(importlib.util.cache_from_source(beta))
+for folder in (beta.parent, bytecode.parent):
+    folder.chmod(0o700)
+WHAT
+import beta
+def handler(event, context):
+    return {}
+"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "forged = bytecode.read_bytes(); bytecode.unlink(); bytecode.write_bytes(forged.replace(b'b', b'c'))",
+        "bytecode.unlink(); bytecode.write_bytes(b'')",
+    ],
+)
+def test_bytecode_that_the_import_has_changed_is_made_again(
+    yard: Yard, wheels: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YO_DAWG_PROOF", "warn")
+    name = importlib.util.cache_from_source("beta.py")
+    yard.add_project(project(wheels, app__py=f"import beta\n{HANDLER}"))
+    yard.build()
+    with shipped(yard) as archive:
+        expected = archive.read(name)
+    yard.add_project(project(wheels, app__py=MEDDLING.replace("WHAT", what)))
+    yard.build(force=True)
+    with shipped(yard) as archive:
+        assert archive.read(name) == expected
+
+
+# --- What is stored while the handler is imported ---------------------------------------------------------------
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("it was uploaded after the proof")
+
+
+def test_a_change_of_code_is_stored_while_it_is_proved(
+    yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = project(wheels)
+    yard.add_project(files)
+    yard.build()
+    yard.add_project({**files, "app.py": f"{files['app.py']}# changed\n"})
+    with monkeypatch.context() as patch:
+        patch.setattr(yo.Store, "upload_archive", refuse)
+        result = yard.build()
+    assert result["status"] == "deployed"
+    assert yard.code_sha256 == result["code_sha256"]
+    assert any(yo.in_hex(result["code_sha256"]) in key for key in yard.keys("packages/"))
+
+
+@pytest.mark.parametrize(
+    ("app", "fails"),
+    [
+        pytest.param(f"import nowhere\n{HANDLER}", True, id="cannot be imported"),
+        pytest.param(
+            f"import importlib\nimportlib.import_module('alpha.idle')\n{HANDLER}", False, id="uses other modules"
+        ),
+        pytest.param(f"print(1)\n{HANDLER}", False, id="uses fewer modules"),
+    ],
+)
+def test_what_was_stored_and_does_not_ship_is_deleted(yard: Yard, wheels: Path, app: str, fails: bool) -> None:
+    files = project(wheels, app__py=f"import alpha\n{HANDLER}")
+    yard.add_project(files)
+    yard.build()
+    before = set(yard.keys("packages/"))
+    stored: list[str] = []
+    delete = yo.Store.delete
+
+    def noted(self: yo.Store, keys: Sequence[str]) -> None:
+        stored.extend(key for key in keys if key.startswith("packages/"))
+        delete(self, keys)
+
+    yard.add_project({**files, "app.py": app})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yo.Store, "delete", noted)
+        if fails:
+            with pytest.raises(yo.PackageError, match="nowhere"):
+                yard.build()
+            assert set(yard.keys("packages/")) == before
+        else:
+            digest = yo.in_hex(yard.build()["code_sha256"])
+            assert set(yard.keys("packages/")) - before == {f"yo-dawg/packages/api/{digest}.zip"}
+    assert len(stored) == 1, "else this shows nothing"
+
+
+def test_a_rehearsal_stores_nothing_ahead(yard: Yard, wheels: Path) -> None:
+    files = project(wheels)
+    yard.add_project(files)
+    yard.build()
+    before = yard.keys("packages/")
+    yard.add_project({**files, "app.py": f"{files['app.py']}# changed\n"})
+    assert yard.build(dry_run=True)["status"] == "built"
+    assert yard.keys("packages/") == before
+
+
+# --- What is unpacked aside --------------------------------------------------------------------------------------
+
+
+def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda stops the process then, and lets it go on in the midst of the next invocation."""
+    closing, ended = threading.Event(), threading.Event()
+    unzip, close = yo.unzip, yo.Shell.close
+
+    def slow(zipped: yo.Former, names: Sequence[str], folder: Path) -> None:
+        is_aside = any(name.startswith("bin/") for name in names)
+        assert not is_aside or closing.wait(60)
+        unzip(zipped, names, folder)
+        if is_aside:
+            ended.set()
+
+    def noted(shell: yo.Shell) -> None:
+        closing.set()
+        close(shell)
+
+    monkeypatch.setattr(yo, "unzip", slow)
+    monkeypatch.setattr(yo.Shell, "close", noted)
+    yard.add_project({"app.py": HANDLER})
+    with pytest.raises(yo.SourceError):
+        yard.build(ref="gone")
+    assert ended.is_set()
