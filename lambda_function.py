@@ -5172,6 +5172,9 @@ NOT_IMPORTED = re.compile(
 )
 """What of a module is not run, or defines only, when it is imported."""
 
+MAX_LOOKED_AT = 1 << 20
+"""How much of a module is searched for what it imports: what comes after so much is data."""
+
 
 def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list[str]:
     """Return the modules without bytecode that the imports of a package's handlers will probably load."""
@@ -5185,7 +5188,8 @@ def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list
             name = next((each for each in (f"{module}/__init__.py", f"{module}.py") if each in files), None)
             if name and importlib.util.cache_from_source(name) not in files:  # else what it imports has it, too
                 found.append(name)
-                text = NOT_IMPORTED.sub("", files[name].read_text(errors="replace"))
+                with files[name].open(errors="replace") as file:
+                    text = NOT_IMPORTED.sub("", file.read(MAX_LOOKED_AT))
                 todo += [each.replace(".", "/") for each in imported_modules(text, name)]
             module = module.rpartition("/")[0]
     return found
