@@ -3923,6 +3923,20 @@ INSTALL_ADVICE = (
 """What a text in uv's output means for the one who must act.  The first that is found counts."""
 
 
+LACKING = re.compile(r"Failed to build `([\w.-]+)|([\w.-]+?)(?:==\S+)? (?:has|have) no (?:\w+ )?wheels")
+"""How uv names a requirement that there is no wheel of, and that cannot be built."""
+
+MAX_LACKING = 10
+SECONDS_TO_LOOK_FURTHER = 60
+"""How many of them are named, and what time has to be left to look for another."""
+
+
+def lacking(lines: Iterable[str]) -> str | None:
+    """Return the requirement in uv's output that there is no wheel of."""
+    found = LACKING.search("\n".join(lines))
+    return found and (found[1] or found[2])
+
+
 def find_requirements(project: Path) -> Path | None:
     """Return the file in which a project says what it needs, or None."""
     for name in REQUIREMENT_FILES:
@@ -3993,6 +4007,26 @@ class Installer:
             return frozenset(map(normal, resolved.read_text(errors="replace").splitlines()))
         return None
 
+    def others_lacking(self, lines: Iterable[str]) -> list[str]:
+        """Return what there is no wheel of either, and no building: of such requirements uv names the first, and stops.
+
+        Each that it names is left out, until it names no more or time is short.
+        """
+        found: list[str] = []
+        while (name := lacking(lines)) and name not in found and len(found) < MAX_LACKING:
+            found.append(name)
+            if 0 < signal.getitimer(signal.ITIMER_REAL)[0] < SECONDS_TO_LOOK_FURTHER:
+                break
+            without = [f"{each} ; python_version < '0'" for each in found]
+            required = replace(self.checkout.required, overrides=[*self.checkout.required.overrides, *without])
+            trial = replace(self, checkout=replace(self.checkout, required=required))
+            try:
+                trial._run("install", "--target", self.space.scratch / "trial", "--requirements")
+                break
+            except CommandFailed as error:
+                lines = error.lines
+        return found[1:]
+
     def _run(self, *command: str | Path) -> None:
         options: list[str | Path] = []
         if self.checkout.required.overrides:
@@ -4013,9 +4047,11 @@ class Installer:
             failures = self.checkout.required.failures
             if failures and re.search("Git operation failed", "".join(error.lines)):
                 raise SourceError("\n".join(failures)) from None
+            others = self.others_lacking(error.lines)
+            also = f"\nThe same goes for {', '.join(others)}." if others else ""
             raise DependencyError(
                 f"Cannot install {requirements.name}: uv {error.ending}. "
-                f"{install_advice(error.lines, self.builder)}{error.quoted_tail}"
+                f"{install_advice(error.lines, self.builder)}{also}{error.quoted_tail}"
             ) from None
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from lambda_function import (
     Toolchain,
     Workspace,
     child_environ,
+    deadline,
     find_requirements,
     has_dependencies,
     install_requirements,
@@ -272,6 +276,44 @@ def test_files_of_metadata_that_cannot_be_read_belong_to_nobody(
 
 
 # --- What fails, and what is to be done -------------------------------------------------------------------
+
+
+def make_sdist(folder: Path, name: str, backend: str) -> None:
+    """Write a source distribution that is built by what it brings itself."""
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
+        "pyproject.toml": PYPROJECT.replace("lib", name),
+        "backend.py": backend.replace("lib", name),
+        f"{name}.py": "",
+    }
+    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            info = tarfile.TarInfo(f"{name}-1.0/{path}")
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+
+
+def test_each_requirement_without_a_wheel_is_named(install: Install, index: Path) -> None:
+    """uv stops at the first: at one for other platforms only, and then at one that does not build."""
+    for name in ("windows", "mac"):
+        make_wheel(index, name, "1.0", {}, tag="cp39-cp39-win_amd64")
+    for name in ("one", "two", "good"):
+        make_sdist(index, name, BACKEND.replace("# before", "" if name == "good" else "raise SystemExit('no-cc')"))
+    with pytest.raises(DependencyError) as refused:
+        install({"requirements.txt": f"{OFFLINE}windows\nbeta\nmac==1.0\none\ntwo\ngood\n"})
+    advice = str(refused.value).partition("last lines")[0]
+    assert "has no wheel for" in advice
+    for name in ("windows", "mac", "one", "two"):
+        assert re.search(rf"\b{name}\b", advice), advice
+    assert not re.search(r"\bgood\b|\bbeta\b", advice)
+
+
+def test_it_is_not_looked_for_when_time_is_short(install: Install, index: Path, log: Log) -> None:
+    for name in ("windows", "mac"):
+        make_wheel(index, name, "1.0", {}, tag="cp39-cp39-win_amd64")
+    with pytest.raises(DependencyError) as refused, deadline(50_000, log):
+        install({"requirements.txt": f"{OFFLINE}windows\nmac==1.0\n"})
+    assert "The same goes for" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
