@@ -5216,19 +5216,20 @@ def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list
     """Return the modules without bytecode that the imports of a package's handlers will probably load."""
     todo = [target.handler.rpartition(".")[0].replace(".", "/") for target in targets]
     tried: set[str] = set()
-    found: list[str] = []
+    found: dict[str, None] = {}
     while todo:
         module = todo.pop()
         while module and module not in tried:  # and the packages that it is in
             tried.add(module)
-            name = next((each for each in (f"{module}/__init__.py", f"{module}.py") if each in files), None)
-            if name and importlib.util.cache_from_source(name) not in files:  # else what it imports has it, too
-                found.append(name)
+            name = next((each for each in (f"{module}/__init__.py", f"{module}.py") if each in files), "")
+            # "pkg" and "pkg.__init__" are one.  What has bytecode was loaded before, with all that it imports.
+            if name and name not in found and importlib.util.cache_from_source(name) not in files:
+                found[name] = None
                 with files[name].open(errors="replace") as file:
                     text = NOT_IMPORTED.sub("", file.read(MAX_LOOKED_AT))
                 todo += [each.replace(".", "/") for each in imported_modules(text, name)]
             module = module.rpartition("/")[0]
-    return found
+    return list(found)
 
 
 def compile_ahead(targets: Sequence[Target], installed: Installed, job: Job) -> dict[str, str]:
@@ -5240,13 +5241,16 @@ def compile_ahead(targets: Sequence[Target], installed: Installed, job: Job) -> 
         return {}
     files = dict(tree_files(job.space.staging))
     names = likely_modules(targets, files)
-    run_compiler(names, installed, job)
-    there = {name: job.space.staging / importlib.util.cache_from_source(name) for name in names}
-    return {
-        importlib.util.cache_from_source(name): bytecode_digest(files[name], path.read_bytes())
-        for name, path in there.items()
-        if path.exists()
-    }
+    made = {importlib.util.cache_from_source(name): files[name] for name in names}
+    paths = {name: job.space.staging / name for name in made}
+    try:
+        run_compiler(names, installed, job)
+    except PackageError as error:
+        job.log.quote(f"not compiled ahead: {error}")
+        for path in paths.values():
+            with contextlib.suppress(OSError):  # where its folder is a file, say: the cause of it all
+                path.unlink()
+    return {name: bytecode_digest(made[name], path.read_bytes()) for name, path in paths.items() if path.exists()}
 
 
 def lay_former_bytecode(

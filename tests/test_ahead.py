@@ -48,6 +48,7 @@ from .sub import (  # two of them
     module,
 )
 from dotted.path.leaf import thing
+from .__init__ import also
 try:
     import faster
 except ImportError:
@@ -88,7 +89,7 @@ EXPECTED = {
 @pytest.mark.parametrize("handler", ["pkg.app.handler", "pkg/app.handler"])
 def test_what_the_import_will_load_is_guessed(tmp_path: Path, handler: str) -> None:
     files = dict(yo.tree_files(lay_out(tmp_path / "tree", MODULES)))
-    assert set(yo.likely_modules([target(handler)], files)) == EXPECTED
+    assert sorted(yo.likely_modules([target(handler)], files)) == sorted(EXPECTED)
 
 
 def test_what_has_bytecode_is_not_looked_at(tmp_path: Path) -> None:
@@ -119,6 +120,19 @@ def test_a_wrong_guess_makes_the_same_package(
     expected = without_a_guess(yard, monkeypatch)
     monkeypatch.setattr(yo, "likely_modules", lambda _, files: [name for name in guess if name in files])
     assert yard.build(force=True)["code_sha256"] == expected["code_sha256"]
+
+
+def test_where_it_cannot_be_compiled_and_need_not_be_there_is_no_harm(yard: Yard, wheels: Path) -> None:
+    files = project(wheels, app__py=f"try:\n    import sub.lazy\nexcept ImportError:\n    pass\n{HANDLER}")
+    script = 'cp -r app.py sub "$1"; echo a file > "$1/sub/__pycache__"\n'
+    lazy = {"sub/__init__.py": "raise ImportError('not here')\n", "sub/lazy.py": "", "make_dist.sh": script}
+    yard.add_project({**files, **lazy})
+    assert yard.build()["status"] == "deployed"
+    with shipped(yard) as archive:
+        assert archive.read("sub/__pycache__") == b"a file\n"
+        assert [name for name in archive.namelist() if name.endswith(".pyc")] == [
+            importlib.util.cache_from_source("app.py")
+        ]
 
 
 MEDDLING = """
