@@ -119,7 +119,7 @@ MAX_LINE = 2000
 MAX_LOG_BYTES = 20_000_000
 """What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
 
-TOOLCHAIN_FORMAT = "1"
+TOOLCHAIN_FORMAT = "2"
 """Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
 
 FOR_UV = ("bin/",)
@@ -1014,7 +1014,7 @@ class Shell:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            process_group=0,  # to be killed as one; in a session of its own it could not go before our threads
+            start_new_session=True,
         )
 
     def _run(self, command: Command) -> str:
@@ -1042,7 +1042,8 @@ class Shell:
 
     def close(self) -> None:
         """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
-        for each in self._prepared.values():
+        while self._prepared:
+            _, each = self._prepared.popitem()
             with each.process:
                 kill_group(each.process)
         kill_below(os.getpid(), self._spared)
@@ -1741,6 +1742,9 @@ ZLIB = Deflater(f"zlib {zlib.ZLIB_RUNTIME_VERSION}", lambda content: zlib.compre
 class Former:
     """A package that was made before: what has not changed since need not be compressed again."""
 
+    at_once = 1 << 23
+    """How large a file is inflated as a whole: each processor may be at one."""
+
     def __init__(self, file: IO[bytes], unchanged: Mapping[str, Identity] = MappingProxyType({})) -> None:
         """Read the directory of a zip; raise BadZipFile.
 
@@ -1815,7 +1819,7 @@ class Former:
             yield os.pread(self._file.fileno(), min(BLOCK, length - start), at + start)
 
     def _inflated(self, info: zipfile.ZipInfo) -> Iterator[Packed]:
-        if (quick := sys.modules.get("deflate")) and info.file_size <= MAX_PENDING_BYTES:
+        if (quick := sys.modules.get("deflate")) and info.file_size <= self.at_once:
             yield quick.deflate_decompress(self.compressed(info), info.file_size)
             return
         inflater = zlib.decompressobj(-15)
@@ -1873,19 +1877,13 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
         return deflater.deflate(content)
 
     archive.comment = deflater.comment
-    pool = ThreadPoolExecutor(os.cpu_count(), initializer=yield_to_children)
+    pool = ThreadPoolExecutor(os.cpu_count())
     try:
         for info, packed in side_by_side(pool, pack, files):
             add_member(archive, info, packed.result())
             del packed  # before the next one comes: they may be large
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def yield_to_children() -> None:
-    """Have this thread run when no child wants to: those are what is waited for."""
-    if sys.platform == "linux":  # where each thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def side_by_side(
@@ -2074,6 +2072,7 @@ def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Execu
     file = archive.open("rb")
     archive.unlink()
     zipped, toolchain = Former(file), Toolchain(space.toolchain)
+    zipped.at_once = MAX_PENDING_BYTES
     weakref.finalize(zipped, file.close)
 
     def unpack(*parts: str) -> None:
@@ -4869,13 +4868,23 @@ def copy_project(checkout: Checkout, staging: Path, rules: Rules) -> tuple[int, 
                 there.add(folder)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{staging}/{name}")  # the project's file wins over a dependency's
-            os.link(path, f"{staging}/{name}")
+            link(path, f"{staging}/{name}")
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
             raise PackageError(
                 f"The project's {name!r} collides with a dependency's file or folder: rename it."
             ) from None
         copied += 1
     return copied, [printable(path.name) for path in sorted(top.iterdir()) if is_project_junk(path, top=True)]
+
+
+def link(path: Path, target: str) -> None:
+    """Let a file have another name, too; copy it where that cannot be."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV):
+            raise
+        shutil.copy2(path, target)
 
 
 def is_project_junk(path: Path, *, top: bool) -> bool:
@@ -5202,7 +5211,7 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 NOT_IMPORTED = re.compile(
     r"""
     (?P<quotes>\"{3}|'{3})(?s:.*?)(?P=quotes)  # examples in docstrings
-    | ^(?:def|async[ ]def|class|if[ ]+(?:\w+\.)?TYPE_CHECKING)\b.*(?:\n(?:[ \t].*)?)*
+    | ^(?:def|async[ ]def|class|if[ ]+(?:\w+\.)?TYPE_CHECKING)\b.*+(?:\n(?:[ \t].*+)?+)*+  # no way back is kept
     """,
     re.MULTILINE | re.VERBOSE,
 )
@@ -5232,7 +5241,7 @@ def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list
     return list(found)
 
 
-def compile_ahead(targets: Sequence[Target], installed: Installed, job: Job) -> dict[str, str]:
+def compile_ahead(targets: Sequence[Target], installed: Installed, ahead: Ahead, job: Job) -> dict[str, str]:
     """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
 
     What that is is a guess.  Only the proof can tell, and of what it does not load nothing stays.
@@ -5244,7 +5253,8 @@ def compile_ahead(targets: Sequence[Target], installed: Installed, job: Job) -> 
     made = {importlib.util.cache_from_source(name): files[name] for name in names}
     paths = {name: job.space.staging / name for name in made}
     try:
-        run_compiler(names, installed, job)
+        with ahead.paused():  # the proof is waited for, and not what is compressed
+            run_compiler(names, installed, job)
     except PackageError as error:
         job.log.quote(f"not compiled ahead: {error}")
         for path in paths.values():
@@ -6217,7 +6227,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             if bundle is None:
                 empty_staging(space)
             installed = bundle.installed if bundle else install_requirements(installer)
-            ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
+            if not ((checkout.project / "make_dist.sh").is_file() or read_patterns(checkout.project)):
+                ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
             log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
         with log.step("prune", "[4/8] prune dependencies"):
             rules = read_rules(installer, bundle.pruned.taken if bundle else ())
@@ -6242,12 +6253,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
             # What is compiled is the last thing in a package.  Where it is little, all that ships is known by then.
             if is_known:
-                laid |= compile_ahead(targets, installed, job)
+                laid |= compile_ahead(targets, installed, ahead, job)
             ahead.add(walk(space.staging))
             if is_known and before.stores:
                 ahead.store([target.name for target in targets])
             if not is_known:
-                laid |= compile_ahead(targets, installed, job)
+                laid |= compile_ahead(targets, installed, ahead, job)
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):
@@ -6276,19 +6287,22 @@ class Ahead:
     """The digest of what the package came to be, in base64."""
 
     def __init__(self, file: IO[bytes], former: Future[Former | None], deflater: Deflater, job: Job) -> None:
-        """Begin, aside; what is in the former package is taken from there."""
+        """Compress into this file; what is in the former package is taken from there."""
         self._file, self._former, self._deflater, self._job = file, former, deflater, job
         self._batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
         self._identities: dict[str, Identity] = {}
-        self._made = job.aside.submit(self._compress)
+        self._goes_on, self._has_failed = threading.Event(), False
         self._stored: Future[list[Package]] | None = None
 
     def __enter__(self) -> Ahead:
-        """Return it."""
+        """Begin, aside."""
+        self._goes_on.set()
+        self._made = self._job.aside.submit(self._compress)
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """End, and delete what was stored and does not ship; where time has run out, a later build does that."""
+        self._has_failed = error is not None
         self._batches.put([])
         if self._stored and (error is None or issubclass(error, Exception)):
             wrong = [each.key for each in self._stored.result() if each.code_sha256 != self.shipped]
@@ -6299,6 +6313,15 @@ class Ahead:
         """Compress these as well, in this order."""
         if batch := [(name, path, identity(status)) for name, path, status in entries]:
             self._batches.put(batch)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the processors to something else."""
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
 
     def store(self, names: Sequence[str]) -> None:
         """Store what it makes of all that was added, as the package of these functions: most likely it is that."""
@@ -6315,12 +6338,12 @@ class Ahead:
 
     def _store(self, names: Sequence[str]) -> list[Package]:
         stored: list[Package] = []
-        with contextlib.suppress(YoDawgError):  # it is stored again then, where that can be told
+        with contextlib.suppress(Exception):  # it is stored again then, where that can be told
             if self._made.result():
                 self._file.seek(0)
                 sha256 = in_base64(hashlib.file_digest(cast(io.BufferedIOBase, self._file), "sha256"))
                 for package in (Package.of(name, sha256) for name in names):
-                    if not self._job.store.holds(package.key, package.hex_digest):
+                    if not (self._job.store.holds(package.key, package.hex_digest) or self._has_failed):
                         stored.append(package)
                         self._job.store.upload(package.key, self._file, "application/zip", sha256)
         return stored
@@ -6328,9 +6351,15 @@ class Ahead:
     def _compress(self) -> Former | None:
         with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
             with zipfile.ZipFile(self._file, "w") as archive:
-                write_members(self._files(), archive, self._former.result(), self._deflater)
+                write_members(
+                    self._files(), archive, self._former.result(), replace(self._deflater, deflate=self._deflate)
+                )
             return Former(self._file, self._identities)
         return None
+
+    def _deflate(self, content: bytes) -> Packed:
+        self._goes_on.wait()
+        return self._deflater.deflate(content)
 
     def _files(self) -> Iterator[Known]:
         total = 0

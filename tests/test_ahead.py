@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +105,19 @@ def test_handlers_that_are_no_python_are_no_matter(tmp_path: Path) -> None:
     assert set(yo.likely_modules([target("app.handler"), target("gone.handler")], files)) == {"app.py", "broken.py"}
 
 
+def test_a_hostile_module_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def f():" + "\n" * 1_000_000)
+    script = (
+        "import resource, sys, pathlib; sys.path.insert(0, sys.argv[1]); import lambda_function as yo; "
+        "from tests.test_ahead import target; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "yo.likely_modules([target('app.handler')], {'app.py': pathlib.Path('app.py')}); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    command = [sys.executable, "-c", script, str(yo.HERE)]
+    taken = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert int(taken) < 30_000, "kB"
+
+
 # --- What the guess does to a package ---------------------------------------------------------------------------
 
 
@@ -168,6 +183,23 @@ def test_bytecode_that_the_import_has_changed_is_made_again(
     yard.build(force=True)
     with shipped(yard) as archive:
         assert archive.read(name) == expected
+
+
+PATCHER = """
+f="$1/alpha/data.so"
+touch -r "$f" ref
+printf BBBB | dd of="$f" conv=notrunc
+touch -r ref "$f"
+cp app.py "$1"
+"""
+
+
+def test_what_make_dist_changed_ships_though_it_looks_the_same(yard: Yard, wheels: Path) -> None:
+    make_wheel(wheels, "Alpha", "1.1", {"alpha/__init__.py": "", "alpha/data.so": "AAAA"})
+    yard.add_project(project(wheels, "alpha", app__py=HANDLER, make_dist__sh=PATCHER))
+    yard.build()
+    with shipped(yard) as archive:
+        assert archive.read("alpha/data.so") == b"BBBB"
 
 
 # --- What is stored while the handler is imported ---------------------------------------------------------------
