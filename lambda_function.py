@@ -6259,6 +6259,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 ahead.store([target.name for target in targets])
             if not is_known:
                 laid |= compile_ahead(targets, installed, ahead, job)
+                ahead.add(walk(space.staging))
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):
