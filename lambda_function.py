@@ -6292,7 +6292,7 @@ class Ahead:
         self._file, self._former, self._deflater, self._job = file, former, deflater, job
         self._batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
         self._identities: dict[str, Identity] = {}
-        self._goes_on, self._has_failed = threading.Event(), False
+        self._goes_on, self._is_whole, self._has_failed = threading.Event(), True, False
         self._stored: Future[list[Package]] | None = None
 
     def __enter__(self) -> Ahead:
@@ -6330,9 +6330,9 @@ class Ahead:
         self._stored = self._job.aside.submit(self._store, names)
 
     def result(self) -> Former | None:
-        """Wait for what it makes of all that was added.
+        """Wait for what it makes of all that was added, or of as much as the disk has room for.
 
-        If that cannot be had now, as where the disk has no room for two, return the former package.
+        If that cannot be had now, return the former package.
         """
         self._batches.put([])
         return self._made.result() or self._former.result()
@@ -6340,7 +6340,7 @@ class Ahead:
     def _store(self, names: Sequence[str]) -> list[Package]:
         stored: list[Package] = []
         with contextlib.suppress(Exception):  # it is stored again then, where that can be told
-            if self._made.result():
+            if self._made.result() and self._is_whole:
                 self._file.seek(0)
                 sha256 = in_base64(hashlib.file_digest(cast(io.BufferedIOBase, self._file), "sha256"))
                 for package in (Package.of(name, sha256) for name in names):
@@ -6369,7 +6369,8 @@ class Ahead:
             self._identities |= {name: meant for name, _, meant in new}
             total += sum(size for _, _, (_, _, size, _) in new)
             if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._file.fileno()).free < 2 * total:
-                raise OSError(errno.ENOSPC, "there is no room")
+                self._is_whole = False
+                return
             yield from new
 
 

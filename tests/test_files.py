@@ -399,6 +399,24 @@ def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
     assert deflated == []
 
 
+def test_what_was_compressed_before_there_was_too_much_counts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 1500)
+    former: Future[Former | None] = Future()
+    former.set_result(None)
+    lay_out(tree, {"a": "a" * 1000})
+    with (
+        tempfile.TemporaryFile() as file,
+        ThreadPoolExecutor(1) as aside,
+        yo.Ahead(file, former, ZLIB, cast(yo.Job, SimpleNamespace(aside=aside))) as ahead,
+    ):
+        ahead.add(yo.walk(tree))
+        lay_out(tree, {"b": "b" * 1000})
+        ahead.add(yo.walk(tree))
+        made = ahead.result()
+        assert made is not None
+        assert list(made.names) == ["a"]
+
+
 def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/a").write_text("a")
