@@ -978,7 +978,7 @@ class Prepared(NamedTuple):
 
     argv: Sequence[str | Path]
     process: subprocess.Popen[bytes]
-    meanwhile: Callable[[], object]
+    meanwhile: Callable[[], object] | None
 
 
 class Shell:
@@ -991,7 +991,7 @@ class Shell:
         self._spared = processes_below(os.getpid())
         self._prepared: dict[int, Prepared] = {}
 
-    def prepare(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def prepare(self, command: Command, meanwhile: Callable[[], object] | None = None) -> None:
         """Start a program that reads its input first: it gets ready until it is run; then meanwhile is called, too."""
         process = self._start(command)
         self._prepared[process.pid] = Prepared(command.argv, process, meanwhile)
@@ -1026,7 +1026,7 @@ class Shell:
             try:
                 with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
                     stdin.write(command.stdin)
-                if ready:
+                if ready and ready.meanwhile:
                     ready.meanwhile()
                 for line in lines_of(process):
                     masked = self._log.mask(line)
@@ -6162,7 +6162,7 @@ def fetch_project(source: Source, request: BuildRequest, job: Job, meanwhile: Ca
     """
     log = job.log
     with log.step("toolchain", "[1/8] get the toolchain"):
-        job.shell.prepare(git_worker_command(job.space), meanwhile or (lambda: None))
+        job.shell.prepare(git_worker_command(job.space), meanwhile)
         toolchain = get_toolchain(job.store, job.builder, job.space, job.unpacking)
         if not meanwhile:
             toolchain.unpack(FOR_UV)
@@ -6251,15 +6251,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 *(each for target in targets for each in check_handler(space.staging, target)),
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            # What is compiled is the last thing in a package.  Where it is little, all that ships is known by then.
-            if is_known:
-                laid |= compile_ahead(targets, installed, ahead, job)
-            ahead.add(walk(space.staging))
-            if is_known and before.stores:
-                ahead.store([target.name for target in targets])
             if not is_known:
-                laid |= compile_ahead(targets, installed, ahead, job)
                 ahead.add(walk(space.staging))
+            laid |= compile_ahead(targets, installed, ahead, job)
+            ahead.add(walk(space.staging))
+            if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
+                ahead.store([target.name for target in targets])
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
         with log.step("zip", "[7/8] compile and zip"):

@@ -31,7 +31,12 @@ from tests.test_handler import yard as yard
 from tests.test_install import BACKEND as LIB_BACKEND
 from tests.test_install import LIB, make_wheel
 
-ALPHA = {"alpha/__init__.py": "a = 1\n", "alpha/tests/__init__.py": "", "alpha/tests/cases.py": "c = 3\n"}
+ALPHA = {
+    "alpha/__init__.py": "a = 1\n",
+    "alpha/idle.py": "i = 1\n",
+    "alpha/tests/__init__.py": "",
+    "alpha/tests/cases.py": "c = 3\n",
+}
 APP = f"import alpha, beta\n{HANDLER}"
 TAKEN_OVER = "as they were in the former package\n"
 FORMER = "2 packages, " + TAKEN_OVER

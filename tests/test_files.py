@@ -13,6 +13,7 @@ import tempfile
 import threading
 import zipfile
 from base64 import b64encode
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -298,15 +299,23 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
 # --- Compressing while a project's code runs --------------------------------------------------------------
 
 
-def compress_ahead(tree: Path, file: IO[bytes], deflater: Deflater) -> Former | None:
-    """Compress the files that are in a tree now, beside the caller."""
+@contextlib.contextmanager
+def compressing(file: IO[bytes], deflater: Deflater) -> Iterator[yo.Ahead]:
+    """Compress beside the caller, without a former package."""
     former: Future[Former | None] = Future()
     former.set_result(None)
-    with ThreadPoolExecutor(1) as aside:
-        job = cast(yo.Job, SimpleNamespace(aside=aside))
-        with yo.Ahead(file, former, deflater, job) as ahead:
-            ahead.add(yo.walk(tree))
-            return ahead.result()
+    with (
+        ThreadPoolExecutor(1) as aside,
+        yo.Ahead(file, former, deflater, cast(yo.Job, SimpleNamespace(aside=aside))) as ahead,
+    ):
+        yield ahead
+
+
+def compress_ahead(tree: Path, file: IO[bytes], deflater: Deflater) -> Former | None:
+    """Compress the files that are in a tree now."""
+    with compressing(file, deflater) as ahead:
+        ahead.add(yo.walk(tree))
+        return ahead.result()
 
 
 @given(before=TREES, after=TREES, executable=st.sets(FILES))
@@ -401,14 +410,8 @@ def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
 
 def test_what_was_compressed_before_there_was_too_much_counts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 1500)
-    former: Future[Former | None] = Future()
-    former.set_result(None)
     lay_out(tree, {"a": "a" * 1000})
-    with (
-        tempfile.TemporaryFile() as file,
-        ThreadPoolExecutor(1) as aside,
-        yo.Ahead(file, former, ZLIB, cast(yo.Job, SimpleNamespace(aside=aside))) as ahead,
-    ):
+    with tempfile.TemporaryFile() as file, compressing(file, ZLIB) as ahead:
         ahead.add(yo.walk(tree))
         lay_out(tree, {"b": "b" * 1000})
         ahead.add(yo.walk(tree))
