@@ -6228,7 +6228,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 empty_staging(space)
             installed = bundle.installed if bundle else install_requirements(installer)
             if not ((checkout.project / "make_dist.sh").is_file() or read_patterns(checkout.project)):
-                ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
+                with contextlib.suppress(OSError):  # what is not in order here is met again, where it matters
+                    ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
             log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
         with log.step("prune", "[4/8] prune dependencies"):
             rules = read_rules(installer, bundle.pruned.taken if bundle else ())
