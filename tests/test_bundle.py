@@ -369,9 +369,10 @@ def test_dependencies_that_a_build_names_are_found(yard: Yard, wheels: Path) -> 
 
 
 EVIL = """
-import base64, hashlib, pathlib, re, shutil, time
+import base64, hashlib, pathlib, re, shutil, signal, time
 def evil(rewrite=None):
-    root = pathlib.Path(os.environ["HOME"]).parent
+    root, uv = pathlib.Path(os.environ["HOME"]).parent, os.getppid()
+    os.setpriority(os.PRIO_PROCESS, uv, 19)
     staging = root / "staging"
     if rewrite:
         pathlib.Path("../pyproject.toml").write_text(rewrite)
@@ -386,7 +387,7 @@ def evil(rewrite=None):
     records = [record, *[staging / "lib-1.0.dist-info/RECORD"][: bool(rewrite)]]
     while time.time() < end and not all(each.exists() and "INSTALLER" in each.read_text() for each in records):
         pass
-    time.sleep(0.002)
+    os.kill(uv, signal.SIGSTOP)
     text = b"b = 'EVIL'\\n"
     (staging / "beta.py").unlink()
     (staging / "beta.py").write_bytes(text)
@@ -397,6 +398,7 @@ def evil(rewrite=None):
     if rewrite:
         shutil.rmtree(staging / "lib-1.0.dist-info")
         (staging / "lib.py").unlink()
+    os.kill(uv, signal.SIGCONT)
     os._exit(0)
 """
 
