@@ -119,15 +119,19 @@ MAX_LINE = 2000
 MAX_LOG_BYTES = 20_000_000
 """What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
 
-TOOLCHAIN_FORMAT = "2"
-"""Raise this when the layout of the toolchain's zip changes: stored ones then no longer match."""
+TOOLCHAIN_FORMAT = "3"
+"""Raise this when the layout of the toolchain's zips changes: stored ones then no longer match."""
 
-FOR_UV = ("bin/",)
-FOR_SSH = tuple(
-    f"site-packages/{name}"
-    for name in ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")
-)
-"""What of the toolchain is large, and not needed for a clone by HTTP."""
+TOOLCHAIN_PARTS = {
+    "uv": ("bin/",),
+    "ssh": tuple(
+        f"site-packages/{name}"
+        for name in ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")
+    ),
+    "git": ("",),  # all else: last, since it begins every name
+}
+"""The zips that the toolchain is stored in, by what each is for: uv is nine tenths of it, and a change of code alone
+does without."""
 
 TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urllib3"
 
@@ -917,10 +921,13 @@ def remove_tree(path: Path) -> None:
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 """prctl(2), linux/prctl.h."""
 
+M_MMAP_THRESHOLD = -3
+"""mallopt(3), malloc.h."""
+
 
 @functools.cache
 def libc() -> ctypes.CDLL:
-    """Load the C library, for prctl."""
+    """Load the C library, for prctl and mallopt."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -938,6 +945,16 @@ def protect_process() -> bool:
     child leaves behind when it ends, and so can find and kill all of it.  Says whether both took.
     """
     return all([prctl(PR_SET_DUMPABLE, 0), prctl(PR_SET_CHILD_SUBREAPER, 1)])
+
+
+def give_back_memory() -> None:
+    """Have what a large file took in memory given back to the system at once, and not kept for the next one.
+
+    mallopt(3): a fixed M_MMAP_THRESHOLD.  Else glibc raises it to the size of each large block that is freed.
+    """
+    function = getattr(libc(), "mallopt", None)
+    if function is not None:  # macOS has none
+        function(M_MMAP_THRESHOLD, 1 << 22)
 
 
 def kill_leftovers() -> None:
@@ -973,14 +990,6 @@ class Command:
     stdin: bytes = field(default=b"", repr=False)
 
 
-class Prepared(NamedTuple):
-    """A program that was started and waits for its input."""
-
-    argv: Sequence[str | Path]
-    process: subprocess.Popen[bytes]
-    meanwhile: Callable[[], object] | None
-
-
 class Shell:
     """Runs programs, one at a time, and leaves nothing of them behind."""
 
@@ -989,12 +998,15 @@ class Shell:
         self._environ = dict(environ)
         self._log = log
         self._spared = processes_below(os.getpid())
-        self._prepared: dict[int, Prepared] = {}
+        self._prepared: dict[int, tuple[Command, subprocess.Popen[bytes]]] = {}
 
-    def prepare(self, command: Command, meanwhile: Callable[[], object] | None = None) -> None:
-        """Start a program that reads its input first: it gets ready until it is run; then meanwhile is called, too."""
+    def prepare(self, command: Command) -> None:
+        """Start a program that reads its input first, and has none yet: it gets ready until it is run.
+
+        Not while a project's code may run: what is prepared is not killed with that.
+        """
         process = self._start(command)
-        self._prepared[process.pid] = Prepared(command.argv, process, meanwhile)
+        self._prepared[process.pid] = command, process
 
     def run(self, command: Command) -> str:
         """Run a program to its end and return the tail of its output; raise CommandFailed.
@@ -1019,15 +1031,14 @@ class Shell:
 
     def _run(self, command: Command) -> str:
         kept: deque[str] = deque(maxlen=KEPT_LINES)
-        ready = next((each for each in self._prepared.values() if each.argv == command.argv), None)
+        waiting = replace(command, stdin=b"")
+        ready = next((process for each, process in self._prepared.values() if each == waiting), None)
         if ready:
-            del self._prepared[ready.process.pid]
-        with ready.process if ready else self._start(command) as process:
+            del self._prepared[ready.pid]
+        with ready or self._start(command) as process:
             try:
                 with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
                     stdin.write(command.stdin)
-                if ready and ready.meanwhile:
-                    ready.meanwhile()
                 for line in lines_of(process):
                     masked = self._log.mask(line)
                     kept.append(masked)
@@ -1043,9 +1054,9 @@ class Shell:
     def close(self) -> None:
         """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
         while self._prepared:
-            _, each = self._prepared.popitem()
-            with each.process:
-                kill_group(each.process)
+            _, (_, process) = self._prepared.popitem()
+            with process:
+                kill_group(process)
         kill_below(os.getpid(), self._spared)
 
 
@@ -1994,23 +2005,23 @@ class Toolchain:
     indexes: tuple[str, ...] = field(default=(), repr=False)
     """Addresses, with credentials, of private package indexes that uv asks first."""
     deflater: Deflater = ZLIB
-    unpack: Callable[[Sequence[str]], Future[None] | None] = field(default=lambda _: None, repr=False, compare=False)
-    """Begins to unpack what is large (``FOR_UV``, ``FOR_SSH``), unless that was done before."""
+    bring: Callable[[str], Future[Future[None]] | None] = field(default=lambda _: None, repr=False, compare=False)
+    """Begins to fetch, and then to unpack, a part that a clone by HTTP does without, unless that was done before."""
 
     @property
     def packages(self) -> Path:
         """The directory to put on a child's PYTHONPATH."""
         return self.root / "site-packages"
 
-    def wait(self, part: Sequence[str]) -> None:
-        """Wait until a part is there."""
-        if unpacked := self.unpack(part):
-            unpacked.result()
+    def wait(self, part: str) -> None:
+        """Wait until a part is there; raise NotBootstrapped."""
+        if fetched := self.bring(part):
+            fetched.result().result()
 
     @property
     def uv(self) -> Path:
         """The uv program, once it is there."""
-        self.wait(FOR_UV)
+        self.wait("uv")
         return self.root / "bin" / "uv"
 
 
@@ -2035,12 +2046,13 @@ def stored_toolchain(store: Store, builder: Builder, space: Workspace) -> dict[s
     if store.download(toolchain_pointer(builder), pointer) is None:
         return None
     try:
-        stored = json.loads(pointer.read_bytes())
-    except ValueError:
+        stored: dict[str, Any] = json.loads(pointer.read_bytes())
+        parts = {part: str(stored["parts"][part]) for part in TOOLCHAIN_PARTS}
+    except (ValueError, LookupError, TypeError):
         return None
-    if not isinstance(stored, dict) or stored.get("inputs") != toolchain_inputs(builder):
+    if stored.get("inputs") != toolchain_inputs(builder):
         return None
-    return stored if re.fullmatch(r"[0-9a-f]{64}", str(stored.get("sha256"))) else None
+    return stored if all(re.fullmatch(r"[0-9a-f]{64}", sha256) for sha256 in parts.values()) else None
 
 
 def toolchain_key(sha256: str) -> str:
@@ -2048,42 +2060,50 @@ def toolchain_key(sha256: str) -> str:
     return f"toolchain/{sha256}.zip"
 
 
-def get_toolchain(store: Store, builder: Builder, space: Workspace, aside: Executor) -> Toolchain:
-    """Fetch and verify the toolchain, and unpack what a clone takes; the rest is unpacked aside, once it is asked for.
+def get_toolchain(job: Job) -> Toolchain:
+    """Fetch, verify and unpack the toolchain: what a clone by HTTP takes, and the rest aside, once it is asked for.
 
     Raises NotBootstrapped if there is none that fits.
     """
-    stored = stored_toolchain(store, builder, space)
+    space, stored = job.space, stored_toolchain(job.store, job.builder, job.space)
     if stored is None:
         raise NotBootstrapped(
-            f"There is no toolchain for {builder.platform} and this version of yo-dawg at "
-            f'{store.uri(toolchain_pointer(builder))}. Run "./deploy.sh bootstrap", or invoke {builder.name} '
-            'with {"action": "bootstrap"}.'
+            f"There is no toolchain for {job.builder.platform} and this version of yo-dawg at "
+            f'{job.store.uri(toolchain_pointer(job.builder))}. Run "./deploy.sh bootstrap", or invoke '
+            f'{job.builder.name} with {{"action": "bootstrap"}}.'
         )
-    archive = space.root / "toolchain.zip"
-    key = toolchain_key(stored["sha256"])
-    found = store.download(key, archive)
-    if found != stored["sha256"]:
-        problem = "is missing" if found is None else f"has been changed: its SHA-256 is {found}. It was not run"
-        raise NotBootstrapped(
-            f"The toolchain {store.uri(key)} {problem}. Invoke {builder.name} with "
-            '{"action": "bootstrap", "force": true} to make it again.'
-        )
-    file = archive.open("rb")
-    archive.unlink()
-    zipped, toolchain = Former(file), Toolchain(space.toolchain)
-    zipped.at_once = MAX_PENDING_BYTES
-    weakref.finalize(zipped, file.close)
 
-    def unpack(*parts: str) -> None:
-        unzip(zipped, [name for name in zipped.names if name.startswith(parts)], space.toolchain)
+    def bring(part: str) -> Future[None]:
+        zipped = fetch_toolchain(stored["parts"][part], job)
+        return job.unpacking.submit(unzip, zipped, zipped.names, space.toolchain)
 
-    unpack("site-packages/deflate")
+    toolchain, zipped = Toolchain(space.toolchain), fetch_toolchain(stored["parts"]["git"], job)
+    first = [name for name in zipped.names if name.startswith("site-packages/deflate")]
+    unzip(zipped, first, space.toolchain)
     deflater = load_deflater(toolchain)
     remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
-    later = ("site-packages/deflate", *FOR_UV, *FOR_SSH)
-    unzip(zipped, [name for name in zipped.names if not name.startswith(later)], space.toolchain)
-    return replace(toolchain, deflater=deflater, unpack=functools.cache(lambda part: aside.submit(unpack, *part)))
+    unzip(zipped, [name for name in zipped.names if name not in first], space.toolchain)
+    return replace(toolchain, deflater=deflater, bring=functools.cache(lambda part: job.aside.submit(bring, part)))
+
+
+def fetch_toolchain(sha256: str, job: Job) -> Former:
+    """Fetch one of the toolchain's zips; raise NotBootstrapped if it is not the one that was stored."""
+    file = tempfile.TemporaryFile(dir=job.space.root)  # noqa: SIM115 (it is read as long as the zip is)
+    try:
+        found = job.store.copy(toolchain_key(sha256), file)
+        if found != sha256:
+            problem = "is missing" if found is None else f"has been changed: its SHA-256 is {found}. It was not run"
+            raise NotBootstrapped(
+                f"The toolchain {job.store.uri(toolchain_key(sha256))} {problem}. Invoke {job.builder.name} with "
+                '{"action": "bootstrap", "force": true} to make it again.'
+            )
+        zipped = Former(file)
+    except BaseException:
+        file.close()
+        raise
+    zipped.at_once = MAX_PENDING_BYTES
+    weakref.finalize(zipped, file.close)
+    return zipped
 
 
 def load_deflater(toolchain: Toolchain) -> Deflater:
@@ -2177,6 +2197,17 @@ def collect_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> Toolc
     except CommandFailed as error:
         raise ConfigError(f"The toolchain does not work here: it {error.ending}.{error.quoted_tail}") from None
     return toolchain
+
+
+def zip_toolchain(toolchain: Toolchain, space: Workspace) -> dict[str, Archive]:
+    """Take the toolchain apart, and zip each part."""
+    deflater, archives = load_deflater(toolchain), {}
+    for part, beginnings in TOOLCHAIN_PARTS.items():
+        root = space.root / part
+        root.mkdir()
+        move([name for name, _ in tree_files(toolchain.root) if name.startswith(beginnings)], toolchain.root, root)
+        archives[part] = write_zip(root, space.root / f"{part}.zip", deflater=deflater)
+    return archives
 
 
 def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
@@ -2431,7 +2462,7 @@ def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain,
     goes through its standard input.
     """
     if source.deploy_key:
-        toolchain.wait(FOR_SSH)
+        toolchain.wait("ssh")
     space = Workspace(toolchain.root.parent)
     answer = space.root / "clone.json"
     # The alarm of ``deadline``: the worker gives up before it rings, and can say what it waited for.
@@ -6027,7 +6058,7 @@ class Job:
     store: Store
     ledgers: list[Ledger] = field(default_factory=list)
     """Those that this invocation may hold; it lets go of them at its end."""
-    aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
+    aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 3))
     """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
     unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 1))
     """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
@@ -6043,7 +6074,7 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     space, store, log = job.space, job.store, job.log
     with log.step("look", "[1/5] look for a toolchain"):
         stored = None if request.force else stored_toolchain(store, job.builder, space)
-        fits = stored is not None and store.holds(toolchain_key(stored["sha256"]), stored["sha256"])
+        fits = stored is not None and all(store.holds(toolchain_key(each), each) for each in stored["parts"].values())
     if stored is not None and fits:
         log.say("The stored toolchain fits.")
         return bootstrap_result("unchanged", stored, job)
@@ -6052,28 +6083,28 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     with log.step("install", "[3/5] install the toolchain"):
         install_toolchain(virtualenv, space, job.shell)
         toolchain = collect_toolchain(virtualenv, space, job.shell)
+        packages = list(look_at_installed(toolchain.packages).names)
     with log.step("zip", "[4/5] zip"):
-        archive = write_zip(toolchain.root, space.archive, deflater=load_deflater(toolchain))
-        log.quote(f"{archive.files} files, {size(archive.zip_bytes)} zipped")
+        archives = zip_toolchain(toolchain, space)
+        zipped = ", ".join(f"{size(archive.zip_bytes)} for {part}" for part, archive in archives.items())
+        log.quote(f"{sum(archive.files for archive in archives.values())} files, zipped {zipped}")
     with log.step("upload", "[5/5] upload"):
-        made = {
-            "inputs": toolchain_inputs(job.builder),
-            "sha256": archive.hex_digest,
-            "packages": list(look_at_installed(toolchain.packages).names),
-        }
-        store.upload_archive(toolchain_key(archive.hex_digest), archive)
+        parts = {part: archive.hex_digest for part, archive in archives.items()}
+        made = {"inputs": toolchain_inputs(job.builder), "parts": parts, "packages": packages}
+        for archive in archives.values():
+            store.upload_archive(toolchain_key(archive.hex_digest), archive)
         # The pointer goes last: whoever reads it finds what it points at.
         store.upload_json(toolchain_pointer(job.builder), made)
     return bootstrap_result("bootstrapped", made, job)
 
 
 def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """Return bootstrap's answer (contract §5)."""
+    """Return bootstrap's answer (contract §5).  The zip that it names is the one with Dulwich."""
     return {
         "status": status,
         "toolchain": {
-            "s3_uri": job.store.uri(toolchain_key(made["sha256"])),
-            "sha256": made["sha256"],
+            "s3_uri": job.store.uri(toolchain_key(made["parts"]["git"])),
+            "sha256": made["parts"]["git"],
             "packages": made["packages"],
         },
         "seconds": seconds(job.log),
@@ -6096,7 +6127,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     # A file without a name: no build can change it.
     with tempfile.TemporaryFile(dir=job.space.root) as file:
         former = job.aside.submit(former_package, targets[0], file, job)
-        lay = functools.cache(functools.partial(take_over, before, former, job.space))
+        lay = functools.cache(lambda: job.unpacking.submit(take_over, before, former, job.space))
         # Where the index has no say, they are most likely those of this build, too.
         installer = fetch_project(source, request, job, lay if before and before.pinned else None)
         note_commit(installer.checkout.commit, installer.checkout.ref, job)
@@ -6155,17 +6186,18 @@ def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], 
     return build_result({**told, "ref": job.ledgers[0].entry.ref}, request, deployments, job)
 
 
-def fetch_project(source: Source, request: BuildRequest, job: Job, meanwhile: Callable[[], object] | None) -> Installer:
+def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable[[], object] | None) -> Installer:
     """Get the toolchain, and with it the project.
 
-    While the Git host is at work, uv is unpacked, or that done by which there is probably no need for uv.
+    While the Git host is at work, uv is fetched, or that laid by which there is probably no need for uv.
     """
     log = job.log
     with log.step("toolchain", "[1/8] get the toolchain"):
-        job.shell.prepare(git_worker_command(job.space), meanwhile)
-        toolchain = get_toolchain(job.store, job.builder, job.space, job.unpacking)
-        if not meanwhile:
-            toolchain.unpack(FOR_UV)
+        if lay:
+            lay()
+        toolchain = get_toolchain(job)
+        if not lay:
+            toolchain.bring("uv")
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
@@ -6193,8 +6225,8 @@ class Before:
 
     former: Future[Former | None]
     """The package, which is being fetched."""
-    lay: Callable[[], bool]
-    """Lays the dependencies in it into staging, if they are not there yet; says whether they are."""
+    lay: Callable[[], Future[bool]]
+    """Lays the dependencies in it into staging, if they are not there yet; says whether they could be had."""
     bundle: Bundle | None
     """The dependencies in it, if they are those of this build too."""
     compiled: Mapping[str, str]
@@ -6222,7 +6254,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
         Ahead(file, before.former, deflater, job) as ahead,
     ):
         with log.step("install", "[3/8] install requirements"):
-            is_known = before.bundle is not None and before.lay()
+            is_known = before.bundle is not None and before.lay().result()
             bundle = before.bundle if is_known else None
             if bundle is None:
                 empty_staging(space)
@@ -6728,7 +6760,7 @@ def check_bucket(job: Job) -> str:
 
 def check_toolchain(job: Job) -> str:
     """Fetch the toolchain, and run it."""
-    toolchain = get_toolchain(job.store, job.builder, job.space, job.unpacking)
+    toolchain = get_toolchain(job)
     try:
         said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
     except CommandFailed as error:
@@ -6818,7 +6850,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
         result = failure(error, job.log.mask(str(error)))
         raise
     finally:
-        job.shell.close()
+        job.shell.close()  # before the books are: what still runs could go on for ever
         job.aside.shutdown(wait=False, cancel_futures=True)
         job.unpacking.shutdown(cancel_futures=True)
         close_books(request, result, job, context)
@@ -6919,6 +6951,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         for function in request.functions:
             check_deployable(function, builder, settings)
     protected = protect_process()
+    give_back_memory()
     if settings.tmp_is_ours:
         kill_leftovers()
     with (
@@ -6929,22 +6962,13 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             log.say("Warning: this system does not let the handler close itself to the projects' code.")
         if builder.asked_by:
             log.say(f"Asked for by {builder.asked_by} ({builder.token}).")
-        return run_action(request, open_job(settings, builder, space, log), context)
-
-
-def open_job(settings: Settings, builder: Builder, space: Workspace, log: Log) -> Job:
-    """Bring together what the actions work with."""
-    put_python_on_path(space)
-    aws = make_clients()
-    return Job(
-        settings=settings,
-        builder=builder,
-        space=space,
-        log=log,
-        shell=Shell(child_environ(space, settings), log),
-        aws=aws,
-        store=Store(aws.s3, settings.bucket, builder.name, builder.account),
-    )
+        put_python_on_path(space)
+        with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
+            if isinstance(request, BuildRequest):  # it gets ready while boto3 is imported
+                shell.prepare(git_worker_command(space))
+            aws = make_clients()
+            store = Store(aws.s3, settings.bucket, builder.name, builder.account)
+            return run_action(request, Job(settings, builder, space, log, shell, aws, store), context)
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["git-worker"]:

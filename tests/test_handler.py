@@ -92,7 +92,7 @@ def test_a_refusal_costs_nothing(
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(f"YO_DAWG_{name}", value)
-    for name in ("make_clients", "workspace", "kill_leftovers", "protect_process"):
+    for name in ("make_clients", "workspace", "kill_leftovers", "protect_process", "Shell"):
         monkeypatch.setattr(yo, name, lambda *_, **__: pytest.fail("some work was done"))
     with pytest.raises(error_type, match=words):
         lambda_handler(event, Context("arn:aws:lambda:us-east-1:123456789012:function:yo-dawg"))
@@ -172,15 +172,16 @@ def yard(
     aws: Aws, account: EmbeddedAWS, context: Context, setup: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Yard]:
     builder = Builder.from_context(context)
-    uv = tmp_path / "toolchain/bin/uv"
+    uv = tmp_path / "toolchain/bin/uv"  # Dulwich is among the tests' own packages
     uv.parent.mkdir(parents=True)
     uv.write_text(f"#!/bin/sh\nexec '{Path(sys.executable).with_name('uv')}' \"$@\"\n")
     uv.chmod(0o755)
-    (tmp_path / "toolchain/site-packages").mkdir()  # Dulwich is among the tests' own
-    archive = yo.write_zip(tmp_path / "toolchain", tmp_path / "toolchain.zip")
+    archives = yo.zip_toolchain(yo.Toolchain(tmp_path / "toolchain"), yo.Workspace(tmp_path))
     store = yo.Store(aws.s3, "bucket", "yo-dawg", account.account)
-    store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
-    pointer = {"inputs": yo.toolchain_inputs(builder), "sha256": archive.hex_digest, "packages": []}
+    for archive in archives.values():
+        store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
+    parts = {part: archive.hex_digest for part, archive in archives.items()}
+    pointer = {"inputs": yo.toolchain_inputs(builder), "parts": parts, "packages": []}
     store.upload_json(yo.toolchain_pointer(builder), pointer)
     (tmp_path / "repositories").mkdir()
     with GitServer(tmp_path / "repositories", users={"x-access-token": TOKEN}) as git:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,11 +34,11 @@ from lambda_function import (
     make_virtualenv,
     toolchain_inputs,
     toolchain_pointer,
-    write_zip,
 )
 from local.aws import EmbeddedAWS
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
+INPUTS, DIGESTS = toolchain_inputs(BUILDER), dict.fromkeys(yo.TOOLCHAIN_PARTS, "0" * 64)
 
 
 @pytest.fixture
@@ -47,34 +46,47 @@ def store(aws: Aws, account: EmbeddedAWS) -> Store:
     return Store(aws.s3, "bucket", "yo-dawg", account.account)
 
 
-def fetch(store: Store, space: Workspace) -> yo.Toolchain:
-    with ThreadPoolExecutor(1) as aside:
-        toolchain = get_toolchain(store, BUILDER, space, aside)
-        for part in (yo.FOR_UV, yo.FOR_SSH):
-            toolchain.wait(part)
-        return toolchain
+@pytest.fixture
+def job(store: Store, aws: Aws, space: Workspace, shell: Shell, log: Log) -> Job:
+    settings = Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
+    return Job(settings, BUILDER, space, log, shell, aws, store)
 
 
-def put_toolchain(store: Store, folder: Path, text: str = "x = 1\n") -> str:
-    """Store a small toolchain as bootstrap does; return its digest."""
-    tree = folder / "small"
-    for name, mode in (("site-packages/small.py", 0o644), ("bin/uv", 0o755)):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(text)
-        (tree / name).chmod(mode)
-    archive = write_zip(tree, folder / "small.zip")
-    store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
-    pointer = {"inputs": toolchain_inputs(BUILDER), "sha256": archive.hex_digest, "packages": ["small==1"]}
+def fetch(job: Job) -> Toolchain:
+    """Fetch all of a toolchain."""
+    toolchain = get_toolchain(job)
+    for part in set(yo.TOOLCHAIN_PARTS) - {"git"}:
+        toolchain.wait(part)
+    return toolchain
+
+
+def put_toolchain(store: Store, folder: Path) -> dict[str, str]:
+    """Store a small toolchain as bootstrap does; return the digests of its parts."""
+    space = Workspace(folder / "made")
+    for name, mode in (("site-packages/small.py", 0o644), ("bin/uv", 0o755), ("site-packages/paramiko/a.py", 0o644)):
+        path = space.toolchain / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x = 1\n")
+        path.chmod(mode)
+    archives = yo.zip_toolchain(Toolchain(space.toolchain), space)
+    for archive in archives.values():
+        store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
+    parts = {part: archive.hex_digest for part, archive in archives.items()}
+    pointer = {"inputs": toolchain_inputs(BUILDER), "parts": parts, "packages": ["small==1"]}
     store.upload_json(toolchain_pointer(BUILDER), pointer)
-    return archive.hex_digest
+    return parts
 
 
-def test_a_stored_toolchain_is_unpacked_and_can_be_used(store: Store, space: Workspace, tmp_path: Path) -> None:
-    put_toolchain(store, tmp_path)
-    toolchain = fetch(store, space)
-    assert (toolchain.packages / "small.py").read_text() == "x = 1\n"
+def test_a_stored_toolchain_is_unpacked_and_can_be_used(job: Job, tmp_path: Path) -> None:
+    put_toolchain(job.store, tmp_path)
+    toolchain = get_toolchain(job)
+    assert [path.name for path in toolchain.root.iterdir()] == ["site-packages"]
+    assert [path.name for path in toolchain.packages.iterdir()] == ["small.py"], "what is for uv or SSH may never come"
     assert os.access(toolchain.uv, os.X_OK)
-    assert not (space.root / "toolchain.zip").exists(), "/tmp is small"
+    assert (toolchain.packages / "small.py").read_text() == "x = 1\n"
+    toolchain.wait("ssh")
+    assert (toolchain.packages / "paramiko/a.py").read_text() == "x = 1\n"
+    assert not [*job.space.root.glob("*.zip")], "/tmp is small"
 
 
 @pytest.mark.parametrize(
@@ -83,23 +95,23 @@ def test_a_stored_toolchain_is_unpacked_and_can_be_used(store: Store, space: Wor
         pytest.param(None, id="nothing is stored"),
         pytest.param(b"no JSON", id="no JSON"),
         pytest.param(b'"a string"', id="no object"),
-        pytest.param({"inputs": "0" * 64, "sha256": "0" * 64}, id="made of other pins"),
-        pytest.param({"inputs": toolchain_inputs(BUILDER), "sha256": "../../x"}, id="a digest that is none"),
-        pytest.param({"inputs": toolchain_inputs(BUILDER)}, id="no digest"),
+        pytest.param({"inputs": "0" * 64, "parts": DIGESTS}, id="made of other pins"),
+        pytest.param({"inputs": INPUTS, "parts": DIGESTS | {"uv": "../../x"}}, id="a digest that is none"),
+        pytest.param({"inputs": INPUTS, "parts": {"git": "0" * 64}}, id="a digest is missing"),
+        pytest.param({"inputs": INPUTS, "parts": "0" * 64}, id="no digests"),
     ],
 )
-def test_without_a_toolchain_that_fits_the_operator_is_told_what_to_do(
-    store: Store, space: Workspace, pointer: object
-) -> None:
+def test_without_a_toolchain_that_fits_the_operator_is_told_what_to_do(job: Job, pointer: object) -> None:
     if pointer is not None:
         body = pointer if isinstance(pointer, bytes) else json.dumps(pointer).encode()
-        store.s3.put_object(Bucket="bucket", Key=f"yo-dawg/{toolchain_pointer(BUILDER)}", Body=body)
+        job.store.s3.put_object(Bucket="bucket", Key=f"yo-dawg/{toolchain_pointer(BUILDER)}", Body=body)
     with pytest.raises(NotBootstrapped) as refused:
-        fetch(store, space)
+        fetch(job)
     assert f"s3://bucket/yo-dawg/toolchain/{BUILDER.platform}.json" in str(refused.value)
     assert "./deploy.sh bootstrap" in str(refused.value)
 
 
+@pytest.mark.parametrize("part", yo.TOOLCHAIN_PARTS)
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -108,16 +120,18 @@ def test_without_a_toolchain_that_fits_the_operator_is_told_what_to_do(
     ],
 )
 def test_a_toolchain_that_is_not_the_one_that_was_made_is_not_unpacked(
-    store: Store, space: Workspace, tmp_path: Path, body: bytes | None, words: str
+    job: Job, tmp_path: Path, part: str, body: bytes | None, words: str
 ) -> None:
-    key = f"yo-dawg/{yo.toolchain_key(put_toolchain(store, tmp_path))}"
-    store.s3.delete_object(Bucket="bucket", Key=key)
+    parts = put_toolchain(job.store, tmp_path)
+    key = f"yo-dawg/{yo.toolchain_key(parts[part])}"
+    job.store.s3.delete_object(Bucket="bucket", Key=key)
     if body:
-        store.s3.put_object(Bucket="bucket", Key=key, Body=body)
+        job.store.s3.put_object(Bucket="bucket", Key=key, Body=body)
     with pytest.raises(NotBootstrapped, match=words) as refused:
-        fetch(store, space)
+        fetch(job)
     assert '"force": true' in str(refused.value)
-    assert not space.toolchain.exists()
+    files = {path.name for path in job.space.toolchain.rglob("*") if path.is_file()}
+    assert not files & {"git": {"small.py", "a.py", "uv"}, "uv": {"uv"}, "ssh": {"a.py"}}[part]
 
 
 def test_what_decides_what_is_in_a_toolchain_decides_its_inputs(
@@ -140,11 +154,9 @@ def test_what_decides_what_is_in_a_toolchain_decides_its_inputs(
         pytest.param({"owner": "999999999999"}, "AccessDenied", id="a bucket of somebody else's"),
     ],
 )
-def test_a_refusal_is_not_taken_for_a_missing_toolchain(
-    store: Store, space: Workspace, change: dict[str, str], words: str
-) -> None:
+def test_a_refusal_is_not_taken_for_a_missing_toolchain(job: Job, change: dict[str, str], words: str) -> None:
     with pytest.raises(DeployError, match=words):
-        fetch(dataclasses.replace(store, **change), space)
+        fetch(dataclasses.replace(job, store=dataclasses.replace(job.store, **change)))
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "403"])
@@ -170,7 +182,7 @@ def test_a_403_is_told_from_a_missing_object_by_a_listing(
 
 
 def test_s3_compares_what_arrives_with_the_checksum(store: Store, tmp_path: Path) -> None:
-    digest = put_toolchain(store, tmp_path)
+    digest = put_toolchain(store, tmp_path)["uv"]
     assert store.holds(yo.toolchain_key(digest), digest)
     assert not store.holds(yo.toolchain_key(digest), "0" * 64)
     assert not store.holds(yo.toolchain_key("0" * 64), "0" * 64)
@@ -179,16 +191,10 @@ def test_s3_compares_what_arrives_with_the_checksum(store: Store, tmp_path: Path
 # --- bootstrap ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def job(store: Store, aws: Aws, space: Workspace, shell: Shell, log: Log) -> Job:
-    settings = Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
-    return Job(settings, BUILDER, space, log, shell, aws, store)
-
-
 def test_a_toolchain_that_fits_is_left_as_it_is(
     job: Job, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = put_toolchain(store, tmp_path)
+    digest = put_toolchain(store, tmp_path)["git"]
     monkeypatch.setattr(yo, "make_virtualenv", lambda *_: pytest.fail("made anew"))
     answer = bootstrap(BootstrapRequest(), job)
     assert answer["status"] == "unchanged"
@@ -225,7 +231,7 @@ def test_a_toolchain_is_made_proved_and_stored(
         (virtualenv / "bin/uv").chmod(0o755)
 
     if why != "nothing stored":
-        key = f"yo-dawg/{yo.toolchain_key(put_toolchain(store, tmp_path))}"
+        key = f"yo-dawg/{yo.toolchain_key(put_toolchain(store, tmp_path)['uv'])}"
         if why != "forced":
             store.s3.delete_object(Bucket="bucket", Key=key)
         if why == "zip was changed":
@@ -235,8 +241,9 @@ def test_a_toolchain_is_made_proved_and_stored(
     answer = bootstrap(BootstrapRequest(force=why == "forced"), job)
     assert answer["status"] == "bootstrapped"
     assert answer["toolchain"]["packages"] == ["dulwich==1"]
-    (job.space.root / "toolchain").rename(job.space.root / "as made")
-    toolchain = fetch(store, job.space)
+    for part in yo.TOOLCHAIN_PARTS:
+        (job.space.root / part).rename(job.space.root / f"{part}, as made")
+    toolchain = fetch(job)
     names = {path.relative_to(toolchain.root).as_posix() for path in toolchain.root.rglob("*.*") if path.is_file()}
     tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
     assert {name for name in names if "__pycache__" not in name} == {
