@@ -875,6 +875,12 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
             sweep(tmp, everything=tmp_is_ours)
 
 
+def clear(space: Workspace) -> None:
+    """Remove, while AWS is at work, what nobody needs once there is a package."""
+    for folder in (space.staging, space.pruned, space.checkout, space.sources, space.cache):
+        remove_tree(folder)
+
+
 def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
     """Raise an error if a project's code has moved, replaced or removed what the next stages work on.
 
@@ -1060,6 +1066,9 @@ class Shell:
         kill_below(os.getpid(), self._spared)
 
 
+source = functools.cache(inspect.getsource)
+
+
 def own_program(
     program: Callable[[], None], *options: str, uses: Sequence[Callable[..., Any]] = ()
 ) -> list[str | Path]:
@@ -1067,7 +1076,7 @@ def own_program(
 
     That gets their sources and nothing else: so it starts at once.
     """
-    sources = [inspect.getsource(each) for each in (*uses, program)]
+    sources = [source(each) for each in (*uses, program)]
     text = "\n\n".join(["from __future__ import annotations", *sources, f"{program.__name__}()"])
     return [sys.executable, "-P", *options, "-c", text]
 
@@ -1630,6 +1639,10 @@ class Archive:
         return in_hex(self.sha256)
 
 
+Listing = Sequence[tuple[str, Path, os.stat_result]]
+"""Files of a tree: the name relative to its root, the real path, and what it is."""
+
+
 def tree_files(
     root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False
 ) -> Iterator[tuple[str, Path]]:
@@ -1637,10 +1650,8 @@ def tree_files(
     return ((name, path) for name, path, _ in walk(root, boundary, ignore))
 
 
-def walk(
-    root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False
-) -> list[tuple[str, Path, os.stat_result]]:
-    """Return each file of a tree, its real path, and what it is, in the order that a package has them in.
+def walk(root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False) -> Listing:
+    """Return the files of a tree, in the order that a package has them in.
 
     Links are followed, as zip(1) does, but only inside of the boundary (default: the root).  Raises
     PackageError for a link that leaves it, for a loop of links, and for anything that is neither
@@ -1844,8 +1855,13 @@ class Former:
 
 def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
     """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
+    return zip_files(walk(tree), target, former, deflater)
+
+
+def zip_files(listing: Listing, target: Path, former: Former | None, deflater: Deflater) -> Archive:
+    """Zip files in the order in which they come; else as ``write_zip``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
-    files = [(name, path, None) for name, path in tree_files(tree)]
+    files = [(name, path, None) for name, path, _ in listing]
     with target.open("xb", buffering=BLOCK) as file, zipfile.ZipFile(file, "w") as archive:
         if former and former.comment == deflater.comment:
             archive.filelist += former.copy_beginning(files, file)
@@ -4442,12 +4458,12 @@ def match_worker() -> None:
         json.dump(answer, file)
 
 
-def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
+def prune(listing: Listing, installed: Installed, rules: Rules, space: Workspace) -> Pruned:
     """Move what dependencies bring that Lambda does not need out of staging, where nothing else is yet.
 
     The project's own rules come first.
     """
-    files = dict(tree_files(space.staging))
+    files = {name: path for name, path, _ in listing}
     suite_of = {name: test_suite(name) for name in files}
     suites = {suite for suite in suite_of.values() if suite}
     stubbed: set[str] = set()
@@ -4467,7 +4483,7 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
     if provided & rules.keep:
         provided = set()
     taken: dict[str, Taken] = {}
-    for name, path in files.items():
+    for name, path, status in listing:
         found: tuple[str, str] | None
         if name in rules.keep:
             continue
@@ -4480,7 +4496,7 @@ def prune(space: Workspace, installed: Installed, rules: Rules) -> Pruned:
         else:
             found = disposal(path, name, code_folders, stubbed)
         if found:
-            taken[name] = Taken(*found, path.stat().st_size)
+            taken[name] = Taken(*found, status.st_size)
     move(taken, space.staging, space.pruned)
     return Pruned(taken, kept)
 
@@ -4586,13 +4602,13 @@ def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
     return {suite: f"imported by {name}" for suite in near if is_mentioned(suite.replace("/", "."), mentioned)}
 
 
-def keep_imported(space: Workspace, installed: Installed, pruned: Pruned) -> Pruned:
+def keep_imported(listing: Listing, installed: Installed, pruned: Pruned, space: Workspace) -> Pruned:
     """Put back the test suites that the project's own code imports."""
     suites = {each.group for each in pruned.taken.values() if each.reason == "tests"}
     if not suites:
         return pruned
     found: dict[str, str] = {}
-    for name, path in tree_files(space.staging):
+    for name, path, _ in listing:
         if name.endswith(".py") and name not in installed.owners:
             found |= imported_suites(path.read_text(errors="replace"), name, suites)
     return restore(space, pruned, found)
@@ -4795,9 +4811,9 @@ def is_from_indexes(name: str, text: str, source: Path | None) -> bool:
     )
 
 
-def make_bundle(inputs: Inputs, installed: Installed, pruned: Pruned, space: Workspace) -> Bundle:
-    """Describe what was installed and pruned; without inputs if not all of it can be taken over."""
-    left = {name for name, _ in tree_files(space.staging)}
+def make_bundle(inputs: Inputs, installed: Installed, pruned: Pruned, listing: Listing) -> Bundle:
+    """Describe what was installed, as listed, and pruned; without inputs if not all of it can be taken over."""
+    left = {name for name, _, _ in listing} - pruned.taken.keys()
     whole = left <= installed.digests.keys() and all("==" in pin for pin in installed.pins)
     digests = {name: digest for name, digest in installed.digests.items() if name in left or name in pruned.taken}
     return Bundle(
@@ -5069,7 +5085,7 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
     remove_tree(answer)
     module, _, function = target.handler.rpartition(".")
     opt, layer_bytes = layers or ("/opt", 0)
-    libraries = ":".join(filter(None, [job.settings.library_path, staging, f"{staging}/lib", f"{opt}/lib"]))
+    prover = prover_command(str(opt), job)
     environ = {
         **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
@@ -5078,7 +5094,7 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
-        "LD_LIBRARY_PATH": libraries,
+        **prover.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
         "TMPDIR": str(space.scratch),
         "TZ": ":UTC",
@@ -5104,14 +5120,7 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
     }
     change_modes(space, "a-w", job.shell)
     try:
-        printed = job.shell.run(
-            Command(
-                own_program(import_handler, "-s"),
-                cwd=space.staging,
-                environ={"LD_LIBRARY_PATH": libraries},
-                stdin=json.dumps(question).encode(),
-            )
-        )
+        printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()))
         ending = "ended the process"
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
@@ -5125,6 +5134,13 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
         with_layers=layers is not None,
         layer_bytes=layer_bytes,
     )
+
+
+def prover_command(opt: str, job: Job) -> Command:
+    """Return the command of the child that imports a handler, with layers in a folder."""
+    staging = job.space.staging
+    libraries = ":".join(filter(None, [job.settings.library_path, f"{staging}", f"{staging}/lib", f"{opt}/lib"]))
+    return Command(own_program(import_handler, "-s"), staging, {"LD_LIBRARY_PATH": libraries})
 
 
 def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
@@ -5272,20 +5288,19 @@ def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list
     return list(found)
 
 
-def compile_ahead(targets: Sequence[Target], installed: Installed, ahead: Ahead, job: Job) -> dict[str, str]:
+def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
     """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
 
     What that is is a guess.  Only the proof can tell, and of what it does not load nothing stays.
     """
     if job.settings.bytecode == "none" or job.settings.proof == "off":
         return {}
-    files = dict(tree_files(job.space.staging))
+    files = {name: path for name, path, _ in listing}
     names = likely_modules(targets, files)
     made = {importlib.util.cache_from_source(name): files[name] for name in names}
     paths = {name: job.space.staging / name for name in made}
     try:
-        with ahead.paused():  # the proof is waited for, and not what is compressed
-            run_compiler(names, installed, job)
+        run_compiler(names, installed, job)
     except PackageError as error:
         job.log.quote(f"not compiled ahead: {error}")
         for path in paths.values():
@@ -5295,7 +5310,7 @@ def compile_ahead(targets: Sequence[Target], installed: Installed, ahead: Ahead,
 
 
 def lay_former_bytecode(
-    former: Former | None, compiled: Mapping[str, str], installed: Installed, job: Job
+    listing: Listing, former: Former | None, compiled: Mapping[str, str], installed: Installed
 ) -> dict[str, str]:
     """Lay the bytecode that we made for the former package beside sources that are the same; return the digests.
 
@@ -5304,9 +5319,9 @@ def lay_former_bytecode(
     not come back once the project is clean.
     """
     laid: dict[str, str] = {}
-    if former is None or job.settings.bytecode == "none":
+    if former is None:
         return laid
-    files = dict(tree_files(job.space.staging))
+    files = {name: path for name, path, _ in listing}
     for name, digest in compiled.items():
         source = files.get(source_of(name))
         if name in files or source is None or source_of(name) not in installed.owners or name not in former.names:
@@ -5330,42 +5345,57 @@ def bytecode_digest(source: Path, content: bytes) -> str:
     return hashlib.sha256(hashlib.sha256(source.read_bytes()).digest() + content).hexdigest()
 
 
-def write_bytecode(
-    proof: Proof, laid: Mapping[str, str], installed: Installed, job: Job
-) -> tuple[list[str], dict[str, str]]:
+@dataclass(frozen=True)
+class Compiled:
+    """A package with its bytecode."""
+
+    files: Listing
+    digests: Mapping[str, str]
+    """What ``bytecode_digest`` says of the bytecode that we made for dependencies, now or before."""
+    warnings: tuple[str, ...] = ()
+
+
+def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, job: Job) -> Compiled:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
-    What make_dist.sh compiled itself stays.  Of what bytecode would make too large for Lambda some goes
-    without; returns a warning then.  And returns the digests of what we made for dependencies, now or
-    before.
+    What make_dist.sh compiled itself stays, and of what was laid that which is needed.  Of what bytecode
+    would make too large for Lambda some goes without, with a warning.
     """
     space, setting = job.space, job.settings.bytecode
+    listing = walk(space.staging)
     if setting == "none":
-        return [], {}
+        return Compiled(listing, {})
+    files = {name: (path, status) for name, path, status in listing}
     every = setting == "all" or job.settings.proof == "off"
-    there = dict(tree_files(space.staging))
-    names = [name for name in there if name.endswith(".py") and (every or name in proof.loaded)]
-    wanted = {importlib.util.cache_from_source(name): there[name] for name in names}
-    for name in laid.keys() & there.keys():
-        if name not in wanted or bytecode_digest(wanted[name], there[name].read_bytes()) != laid[name]:
-            there.pop(name).unlink()
-    before = there.keys() - laid.keys()
-    run_compiler([name for name in names if importlib.util.cache_from_source(name) not in there], installed, job)
-    after = {name: (path, status.st_size) for name, path, status in walk(space.staging)}
-    total = sum(size for _, size in after.values()) + proof.layer_bytes
+    names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
+    wanted = {importlib.util.cache_from_source(name): files[name][0] for name in names}
+    digests: dict[str, str] = {}
+    for name in laid.keys() & files.keys():
+        if name in wanted and bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]:
+            digests[name] = laid[name]
+        else:
+            files.pop(name)[0].unlink()
+    before = files.keys() - laid.keys()
+    if missing := [name for name in names if importlib.util.cache_from_source(name) not in files]:
+        run_compiler(missing, installed, job)
+        files = {name: (path, status) for name, path, status in walk(space.staging)}
+    total = sum(status.st_size for _, status in files.values()) + proof.layer_bytes
     over, left_out = total - MAX_UNZIPPED_BYTES, 0
-    for name in sorted(after.keys() - before, reverse=True):
+    for name in sorted(files.keys() - before, reverse=True):
         if over > 0:
-            path, size = after.pop(name)
+            path, status = files.pop(name)
             path.unlink()
-            over, left_out = over - size, left_out + 1
-    made = [name for name in sorted(after.keys() & wanted.keys() - before) if source_of(name) in installed.owners]
-    digests = {name: bytecode_digest(wanted[name], after[name][0].read_bytes()) for name in made}
-    if not left_out:
-        return [], digests
+            over, left_out = over - status.st_size, left_out + 1
+    for name in sorted(files.keys() & wanted.keys() - before):
+        if source_of(name) in installed.owners and name not in digests:
+            digests[name] = bytecode_digest(wanted[name], files[name][0].read_bytes())
     told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
-    return [f"with all bytecode the package would unzip to {told}"], digests
+    return Compiled(
+        files=[(name, *each) for name, each in files.items()],
+        digests={name: digests[name] for name in sorted(digests.keys() & files.keys())},
+        warnings=(f"with all bytecode the package would unzip to {told}",) if left_out else (),
+    )
 
 
 def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
@@ -5374,11 +5404,15 @@ def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
     question = {"root": str(job.space.staging), "names": names, "checked": own, "workers": os.cpu_count()}
     try:
         if names:
-            program = own_program(compile_modules, "-S")
-            job.shell.run(Command(program, job.space.root, stdin=json.dumps(question).encode()))
+            job.shell.run(replace(compiler_command(job.space), stdin=json.dumps(question).encode()))
     except CommandFailed as error:
         refuse_if_disk_full(error, job.space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
+
+
+def compiler_command(space: Workspace) -> Command:
+    """Return the command of the child that compiles modules."""
+    return Command(own_program(compile_modules, "-S"), space.root)
 
 
 def compile_modules() -> None:
@@ -5484,10 +5518,10 @@ def bound_names(source: bytes) -> set[str]:
     return names
 
 
-def package_sizes(staging: Path, owners: Mapping[str, str]) -> Counter[str]:
+def package_sizes(listing: Listing, owners: Mapping[str, str]) -> Counter[str]:
     """Return the bytes of each distribution in a package; what no one owns is "(project)"."""
     sizes: Counter[str] = Counter()
-    for name, _, status in walk(staging):
+    for name, _, status in listing:
         sizes[owners.get(source_of(name), "(project)")] += status.st_size
     return sizes
 
@@ -6137,8 +6171,10 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         fitting = before if before and still_fits(before, inputs, installer, job) else None
         if fitting and (answer := unchanged(fitting, request, targets, job)):
             return answer
-        known = Before(former, lay, fitting, before.compiled if before else {}, inputs, not request.dry_run)
+        compiled = before.compiled if before and job.settings.bytecode != "none" else {}
+        known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
         made = make_package(installer, targets, known, job)
+    job.unpacking.submit(clear, job.space)
     told = package_result(made)
     bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
@@ -6259,24 +6295,26 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             if bundle is None:
                 empty_staging(space)
             installed = bundle.installed if bundle else install_requirements(installer)
+            listing = walk(space.staging)
             if not ((checkout.project / "make_dist.sh").is_file() or read_patterns(checkout.project)):
-                with contextlib.suppress(OSError):  # what is not in order here is met again, where it matters
-                    ahead.add(entry for entry in walk(space.staging) if place_in_package(entry[0]) == 0)
+                ahead.add(entry for entry in listing if place_in_package(entry[0]) == 0)
             log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
         with log.step("prune", "[4/8] prune dependencies"):
             rules = read_rules(installer, bundle.pruned.taken if bundle else ())
             if bundle:
                 pruned = replace(bundle.pruned, bring=functools.partial(installer.install, space.pruned))
             else:
-                pruned = prune(space, installed, rules)
-                bundle = make_bundle(before.inputs, installed, pruned, space)
+                pruned = prune(listing, installed, rules, space)
+                bundle = make_bundle(before.inputs, installed, pruned, listing)
             log.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
             if installed.provided:
                 log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
         with log.step("stage", "[5/8] stage the project"):
             stage(checkout, rules, job.shell, log)
-            pruned = keep_imported(space, installed, pruned)
-            laid = lay_former_bytecode(before.former.result(), before.compiled, installed, job)
+            get_ready(targets, job)
+            listing = walk(space.staging)
+            pruned = keep_imported(listing, installed, pruned, space)
+            laid = lay_former_bytecode(listing, before.former.result(), before.compiled, installed)
             warnings = [
                 *checkout.warnings,
                 *unread_requirements(checkout.project),
@@ -6284,9 +6322,11 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 *(each for target in targets for each in check_handler(space.staging, target)),
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
+            listing = walk(space.staging)
             if not is_known:
-                ahead.add(walk(space.staging))
-            laid |= compile_ahead(targets, installed, ahead, job)
+                ahead.add(listing)
+            with ahead.paused():  # the proof is waited for, and not what is compressed
+                laid |= compile_ahead(targets, listing, installed, job)
             ahead.add(walk(space.staging))
             if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
                 ahead.store([target.name for target in targets])
@@ -6297,15 +6337,25 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 loaded=frozenset().union(*(each.loaded for _, each in proofs)),
                 layer_bytes=max(each.layer_bytes for _, each in proofs),
             )
-            without, compiled = write_bytecode(proof, laid, installed, job)
-            warnings += without
-            sizes = package_sizes(space.staging, installed.owners)
+            compiled = write_bytecode(proof, laid, installed, job)
+            sizes = package_sizes(compiled.files, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
-            archive = write_zip(space.staging, space.archive, ahead.result(), deflater)
+            archive = zip_files(compiled.files, space.archive, ahead.result(), deflater)
             ahead.shipped = archive.sha256
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
-    bundle = replace(bundle, compiled=compiled)
-    return Made(checkout, installed, pruned, sizes, archive, tuple(warnings), bundle)
+    bundle = replace(bundle, compiled=compiled.digests)
+    return Made(checkout, installed, pruned, sizes, archive, (*warnings, *compiled.warnings), bundle)
+
+
+def get_ready(targets: Sequence[Target], job: Job) -> None:
+    """Start the children that compile and that import the handler: their interpreters are there when they are needed.
+
+    From here to the import, no code of the project runs.
+    """
+    if job.settings.bytecode != "none":
+        job.shell.prepare(compiler_command(job.space))
+    if job.settings.proof != "off" and not targets[0].layers:
+        job.shell.prepare(prover_command("/opt", job))
 
 
 class Ahead:

@@ -32,6 +32,7 @@ from lambda_function import (
     lay_former_bytecode,
     package_sizes,
     put_python_on_path,
+    walk,
     workspace,
     write_bytecode,
     write_zip,
@@ -74,15 +75,17 @@ def compiled(
         store = Store(None, "b", "yo-dawg", "123456789012")
         job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
         made_before = Former(stack.enter_context(former.open("rb"))) if former else None
-        laid = lay_former_bytecode(made_before, KNOWN[former] if former else {}, INSTALLED, job)
-        assert laid.keys() == (KNOWN[former].keys() if former and setting != "none" else set())
+        known = KNOWN[former] if former and setting != "none" else {}
+        laid = lay_former_bytecode(walk(space.staging), made_before, known, INSTALLED)
+        assert laid.keys() == known.keys()
         meddle(space.staging)
-        warnings, known = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
-        assert warnings == []
-        sizes = package_sizes(space.staging, {"pkg/__init__.py": "pkg"})
+        made = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
+        assert made.warnings == ()
+        assert made.files == walk(space.staging)
+        sizes = package_sizes(made.files, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
         package = write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
-        KNOWN[package] = known
+        KNOWN[package] = dict(made.digests)
         return package
 
 
@@ -110,11 +113,8 @@ def test_bytecode_of_a_source_that_has_changed_is_not_taken_over(tmp_path: Path)
     for name, text in changed.items():
         (space.staging / name).parent.mkdir(parents=True, exist_ok=True)
         (space.staging / name).write_text(text)
-    settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False)
-    store = Store(None, "b", "yo-dawg", "123456789012")
-    job = Job(settings, BUILDER, space, Log(()), Shell({}, Log(())), Aws(None, None, lambda _: None), store)
     with former.open("rb") as file:
-        laid = lay_former_bytecode(Former(file), KNOWN[former], INSTALLED, job)
+        laid = lay_former_bytecode(walk(space.staging), Former(file), KNOWN[former], INSTALLED)
     assert laid.keys() == {f"pkg/__pycache__/idle.{TAG}.pyc"}
     assert old not in [path.read_bytes() for path in space.staging.rglob("*.pyc")]
 
@@ -217,17 +217,18 @@ def test_of_what_bytecode_would_make_too_large_some_goes_without(
     (space.staging / "late.py").write_text("x = 1\n" * 1000)
     limit = len(FILES["app.py"]) + len("mine") + 6000
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
-    (warning,), known = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
-    assert known == {}
-    assert "2 modules go without" in warning
+    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    assert made.digests == {}
+    assert "2 modules go without" in made.warnings[0]
+    assert made.files == walk(space.staging)
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "late.py", "mine.pyc"}
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 2000)
-    (warning,), _ = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
-    assert "1 modules go without" in warning
+    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    assert "1 modules go without" in made.warnings[0]
     assert [path.name for path in space.staging.glob("__pycache__/*")] == [f"app.{TAG}.pyc"]
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
     shutil.rmtree(space.staging / "__pycache__")
-    assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)[0] == []
+    assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job).warnings == ()
     assert len([*space.staging.glob("__pycache__/*")]) == 2
 
 

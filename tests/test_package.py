@@ -15,6 +15,7 @@ from lambda_function import (
     check_handler,
     check_size,
     package_sizes,
+    walk,
 )
 from tests.embedded import lay_out
 
@@ -74,7 +75,7 @@ def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> No
         with (tmp_path / f"{number}.bin").open("wb") as file:
             file.truncate((number + 1) * 5_000_000)
         owners[f"{number}.bin"] = f"dist-{number}"
-    sizes = package_sizes(tmp_path, owners)
+    sizes = package_sizes(walk(tmp_path), owners)
     assert [name for name, _ in sizes.most_common(10)] == [f"dist-{number}" for number in range(11, 1, -1)]
     with pytest.raises(PackageError) as refused:
         check_size(sizes, 0, Pruned({"a/tests/b.py": Taken("tests", "a/tests", 2_000_000)}, {"c/tests": "imported"}))
@@ -84,13 +85,13 @@ def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> No
     (tmp_path / "11.bin").unlink()
     (tmp_path / "10.bin").unlink()
     (tmp_path / "9.bin").unlink()
-    check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
+    check_size(package_sizes(walk(tmp_path), {}), 0, Pruned({}, {}))
 
 
 def test_the_limit_itself_is_not_over_the_limit(tmp_path: Path) -> None:
     with (tmp_path / "a.bin").open("wb") as file:
         file.truncate(MAX_UNZIPPED_BYTES)
-    check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
+    check_size(package_sizes(walk(tmp_path), {}), 0, Pruned({}, {}))
     (tmp_path / "b.bin").write_bytes(b"1")
     with pytest.raises(PackageError):
-        check_size(package_sizes(tmp_path, {}), 0, Pruned({}, {}))
+        check_size(package_sizes(walk(tmp_path), {}), 0, Pruned({}, {}))

@@ -28,6 +28,7 @@ from lambda_function import (
     check_proof,
     prove,
     prune,
+    walk,
 )
 from tests.embedded import lay_out
 
@@ -54,7 +55,7 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
     def run(project: dict[str, str], installed: dict[str, str] | None = None, **options: str) -> tuple[Proof, Pruned]:
         space.checkout.mkdir()
         lay_out(space.staging, {"pkg/__init__.py": "", **(installed or {})})
-        pruned = prune(space, Installed((), {}), Rules(drop=frozenset({options.pop("drop", "")})))
+        pruned = prune(walk(space.staging), Installed((), {}), Rules(drop=frozenset({options.pop("drop", "")})), space)
         lay_out(space.staging, project)
         setting = options.pop("proof", "warn")
         settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import Installed, Pruned, Rules, Taken, Workspace, keep_imported, prune, restore
+from lambda_function import Installed, Pruned, Rules, Taken, Workspace, keep_imported, prune, restore, walk
 from tests.embedded import lay_out
 
 NOTHING = Installed((), {})
@@ -22,7 +22,7 @@ def pruned(root: Path, files: dict[str, str]) -> Pruned:
     space.pruned.mkdir(exist_ok=True)
     space.staging.mkdir(exist_ok=True)
     lay_out(space.staging, files)
-    return prune(space, NOTHING, Rules())
+    return prune(walk(space.staging), NOTHING, Rules(), space)
 
 
 def names(folder: Path) -> set[str]:
@@ -124,7 +124,7 @@ def test_suites_that_the_project_imports_are_restore(tmp_path: Path) -> None:
     result = pruned(tmp_path, {"tests/__init__.py": "", "tests/helper.py": "x", "b/tests/b.py": "", "b/a.py": ""})
     space, installed = Workspace(tmp_path), Installed((), {"b/a.py": "b"})
     lay_out(space.staging, {"lambda_function.py": "from tests import helper\n", "tests/mine.py": ""})
-    kept = keep_imported(space, installed, result)
+    kept = keep_imported(walk(space.staging), installed, result, space)
     mine = {"lambda_function.py", "tests/mine.py"}
     assert names(space.staging) == {"tests/__init__.py", "tests/helper.py", "b/a.py"} | mine
     assert kept.kept == {"tests": "0.0 kB: imported by lambda_function.py"}
@@ -179,6 +179,6 @@ def test_pruning_is_done_once_and_can_be_undone(installed: set[str]) -> None:
         assert (left | taken, left & taken) == (installed, set())
         assert (result.files, set(result.taken)) == (len(taken), taken)
         assert [path for path in space.staging.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
-        assert prune(space, NOTHING, Rules()).files == 0
+        assert prune(walk(space.staging), NOTHING, Rules(), space).files == 0
         undone = restore(space, result, dict.fromkeys((each.group for each in result.taken.values()), "why not"))
         assert (names(space.staging), names(space.pruned), undone.files) == (installed, set(), 0)

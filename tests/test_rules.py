@@ -24,6 +24,7 @@ from lambda_function import (
     prune,
     read_rules,
     stage,
+    walk,
 )
 from tests.embedded import lay_out
 from tests.test_install import BUILDER, UV, make_wheel
@@ -49,7 +50,7 @@ def package(space: Workspace, shell: Shell, log: Log) -> Package:
         lay_out(space.checkout, files)
         checkout = Checkout(space.checkout, space.checkout / folder, "0" * 40, "main", frozenset(files))
         read = read_rules(yo.Installer(checkout, Toolchain(space.toolchain), BUILDER, shell))
-        pruned = prune(space, Installed((), {}), read)
+        pruned = prune(walk(space.staging), Installed((), {}), read, space)
         stage(checkout, read, shell, log)
         return (
             {path.relative_to(space.staging).as_posix() for path in space.staging.rglob("*") if path.is_file()},
@@ -176,7 +177,7 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
 ) -> None:
     installed = install(requirements)
     assert installed.provided == provided
-    pruned = prune(space, installed, Rules())
+    pruned = prune(walk(space.staging), installed, Rules(), space)
     assert {path.name for path in space.staging.iterdir()} & set(yo.RUNTIME_PROVIDES) == (
         set() if provided else {name.split("==")[0] for name in installed.names} - {"friend"}
     )
@@ -186,7 +187,7 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
 
 def test_who_wants_his_own_boto3_keeps_it(install: Callable[..., Installed], space: Workspace) -> None:
     installed = install("boto3")
-    prune(space, installed, Rules(keep=frozenset({"boto3/__init__.py"})))
+    prune(walk(space.staging), installed, Rules(keep=frozenset({"boto3/__init__.py"})), space)
     assert {"boto3", "botocore"} <= {path.name for path in space.staging.iterdir()}
 
 
