@@ -994,6 +994,8 @@ class Command:
     environ: Mapping[str, str] = field(default_factory=dict)
     """Variables beside those that every child gets."""
     stdin: bytes = field(default=b"", repr=False)
+    is_ours: bool = False
+    """No code of a project runs in it.  While any does, no prepared program may wait: it would be left alive."""
 
 
 class Shell:
@@ -1009,7 +1011,7 @@ class Shell:
     def prepare(self, command: Command) -> None:
         """Start a program that reads its input first, and has none yet: it gets ready until it is run.
 
-        Not while a project's code may run: what is prepared is not killed with that.
+        Once a program runs that is not ours, it is killed.
         """
         process = self._start(command)
         self._prepared[process.pid] = command, process
@@ -1041,6 +1043,8 @@ class Shell:
         ready = next((process for each, process in self._prepared.values() if each == waiting), None)
         if ready:
             del self._prepared[ready.pid]
+        if not command.is_ours:
+            self._drop_prepared()
         with ready or self._start(command) as process:
             try:
                 with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
@@ -1059,11 +1063,14 @@ class Shell:
 
     def close(self) -> None:
         """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
+        self._drop_prepared()
+        kill_below(os.getpid(), self._spared)
+
+    def _drop_prepared(self) -> None:
         while self._prepared:
             _, (_, process) = self._prepared.popitem()
             with process:
                 kill_group(process)
-        kill_below(os.getpid(), self._spared)
 
 
 source = functools.cache(inspect.getsource)
@@ -1773,6 +1780,7 @@ class Former:
         A file of which ``unchanged`` has the identity is what the member of its name holds.
         """
         self._file, self._unchanged = file, unchanged  # the file must not be closed
+        self._written: dict[str, tuple[Identity, int]] = {}
         with zipfile.ZipFile(file) as archive:
             self.comment = archive.comment
             ours = archive.comment.startswith(ZIP_MADE.encode())
@@ -1788,15 +1796,16 @@ class Former:
         """Return a member's content."""
         return b"".join(self._inflated(self._members[name]))
 
-    def extract(self, name: str, target: Path) -> str:
+    def extract(self, name: str, target: str) -> str:
         """Write a member's content to a file that is not there yet; return its SHA-256 as a RECORD has it."""
         info, digest = self._members[name], hashlib.sha256()
-        with target.open("xb") as file:
+        with open(target, "xb", buffering=0) as file:
             for piece in self._inflated(info):
                 digest.update(piece)
-                file.write(piece)
+                write_all(file, piece)
         if info.external_attr >> 16 & stat.S_IXUSR:
-            target.chmod(0o755)
+            Path(target).chmod(0o755)
+        self._written[name] = since_when(os.stat(target))
         return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
     def copy_beginning(self, files: Sequence[Known], target: IO[bytes]) -> list[zipfile.ZipInfo]:
@@ -1816,12 +1825,16 @@ class Former:
     def find(self, info: zipfile.ZipInfo, file: IO[bytes]) -> zipfile.ZipInfo | None:
         """Return the member that holds what this file holds; if there is none, the file is at its beginning.
 
-        Compared byte by byte, and not by the CRC: two files of the same size may have the same one.
+        Compared byte by byte, unless we wrote it ourselves and nobody has touched it since.  Not by the CRC: two
+        files of the same size may have the same one.
         """
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
             return None
-        if self._unchanged.get(info.filename) == identity(os.fstat(file.fileno())):
+        status = os.fstat(file.fileno())
+        if self._unchanged.get(info.filename) == identity(status):
+            return ours
+        if self._written.get(info.filename) == since_when(status):
             return ours
         if all(file.read(len(piece)) == piece for piece in self._inflated(ours)):
             return ours
@@ -1885,8 +1898,9 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
     On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than
     the files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
     What the former zip holds is taken over, if the same deflater made it.
-    Raises PackageError for names that a zip cannot hold, and OSError for a file that is not the one
-    meant: where a project's code runs meanwhile, it may put a link or a pipe in its place.
+    A file that is not the one meant is left out: it may be gone, or a project's code has put a link or
+    a pipe in its place.
+    Raises PackageError for names that a zip cannot hold, and OSError where none is meant in particular.
     """
     alike = former if former and former.comment == deflater.comment else None
 
@@ -1906,8 +1920,15 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
     archive.comment = deflater.comment
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for info, packed in side_by_side(pool, pack, files):
-            add_member(archive, info, packed.result())
+        for info, packed, meant in side_by_side(pool, pack, files):
+            try:
+                content = packed.result()
+            except OSError:
+                if meant is None:
+                    raise
+            else:
+                add_member(archive, info, content)
+                del content
             del packed  # before the next one comes: they may be large
     finally:
         pool.shutdown(cancel_futures=True)
@@ -1917,18 +1938,23 @@ def side_by_side(
     pool: ThreadPoolExecutor,
     pack: Callable[[zipfile.ZipInfo, Path, Identity | None], Packed],
     files: Iterable[Known],
-) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed]]]:
+) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed], Identity | None]]:
     """Yield each file and what pack makes of it, in their order; as many are at work or wait as memory has room for."""
-    pending: deque[tuple[zipfile.ZipInfo, Future[Packed]]] = deque()
+    pending: deque[tuple[zipfile.ZipInfo, Future[Packed], Identity | None]] = deque()
     for name, path, meant in files:
-        status = make_readable(path)
+        try:
+            status = make_readable(path)
+        except OSError:
+            if meant is None:
+                raise
+            continue
         new = zip_info(name, status)
         while pending and (
             len(pending) == MAX_PENDING
-            or new.file_size + sum(info.file_size for info, _ in pending) > MAX_PENDING_BYTES
+            or new.file_size + sum(info.file_size for info, *_ in pending) > MAX_PENDING_BYTES
         ):
             yield pending.popleft()
-        pending.append((new, pool.submit(pack, new, path, meant)))
+        pending.append((new, pool.submit(pack, new, path, meant), meant))
     while pending:
         yield pending.popleft()
 
@@ -1941,6 +1967,11 @@ Known = tuple[str, Path, Identity | None]
 def identity(status: os.stat_result) -> Identity:
     """Return what a file does not keep when something is written to it, or another put in its place."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def since_when(status: os.stat_result) -> tuple[Identity, int]:
+    """Return which file it is, and since when: that (ctime) nobody can set, other than the dates in ``identity``."""
+    return identity(status), status.st_ctime_ns
 
 
 def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
@@ -1982,10 +2013,23 @@ def make_readable(path: Path) -> os.stat_result:
 
 def unzip(zipped: Former, names: Iterable[str], target: Path) -> None:
     """Unpack members of a zip that write_zip made, executable bits included; it must be known to be that zip."""
+    names = list(names)
+    make_folders(names, target)
     for name in names:
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        zipped.extract(name, path)
+        zipped.extract(name, f"{target}/{name}")
+
+
+def make_folders(names: Iterable[str], root: Path) -> None:
+    """Make the folders that these files are in."""
+    for folder in sorted({os.path.dirname(name) for name in names}):
+        os.makedirs(root / folder, exist_ok=True)
+
+
+def write_all(file: io.FileIO, content: Packed) -> None:
+    """Write to a file that has no buffer."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def requirement_group(text: str, name: str) -> str:
@@ -2383,14 +2427,18 @@ def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, s
     names = [name.decode() for name in ref_names(request.ref)] if request.ref else ["HEAD"]
     user = f"{source.username or DEFAULT_USERNAME}:{source.token}" if source.token else None
     question = {"url": source.url, "user": user, "names": names, "seconds": STALL_SECONDS, "answer": str(answer)}
-    program = own_program(ask_refs, "-s", uses=[http_client])
-    command = Command(program, job.space.root, stdin=json.dumps(question).encode())
+    command = replace(look_command(job.space), stdin=json.dumps(question).encode())
     with job.log.step("look", f"[1/8] look at {source.url}"), contextlib.suppress(CommandFailed, OSError):
         job.shell.run(command)
         found = json.loads(answer.read_bytes())
         if len(found) == 1 and is_full_id(found[0][1]):
             return found[0][1], short_ref(found[0][0])
     return None
+
+
+def look_command(space: Workspace) -> Command:
+    """Return the command of the child that asks a Git host."""
+    return Command(own_program(ask_refs, "-s", uses=[http_client]), space.root, is_ours=True)
 
 
 def http_client(url: str, seconds: float) -> Any:
@@ -2467,7 +2515,7 @@ def git_worker_command(space: Workspace) -> Command:
     """Return the command of a git worker, to be prepared while the toolchain is being fetched."""
     packages = Toolchain(space.toolchain).packages
     argv: list[str | Path] = [sys.executable, "-s", HERE / Path(__file__).name, "git-worker"]
-    return Command(argv, space.root, {"PYTHONPATH": str(packages)})
+    return Command(argv, space.root, {"PYTHONPATH": str(packages)}, is_ours=True)
 
 
 def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain, shell: Shell) -> dict[str, Any]:
@@ -4841,12 +4889,14 @@ def unpack_bundle(bundle: Bundle, former: Former, space: Workspace) -> bool:
     if digests.keys() - taken.keys() - set(there):
         return False
 
+    make_folders((name for name in there if name not in taken), space.staging)
+    make_folders((name for name in there if name in taken), space.pruned)
+
     def write(name: str) -> bool:
-        target = (space.pruned if name in taken else space.staging) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = f"{space.pruned if name in taken else space.staging}/{name}"
         if former.extract(name, target) == digests[name]:
             return True
-        target.unlink()
+        os.unlink(target)
         return name in taken
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -5147,7 +5197,7 @@ def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
     """Make staging and the layers read-only, as in Lambda, or ours again.  With coreutils: trees may be deep."""
     trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
     try:
-        shell.run(Command(["chmod", "-R", modes, *trees], space.root))
+        shell.run(Command(["chmod", "-R", modes, *trees], space.root, is_ours=True))
     except CommandFailed as error:
         raise PackageError(
             f"Cannot work with what the project made: chmod {error.ending}.{error.quoted_tail}"
@@ -5412,7 +5462,7 @@ def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
 
 def compiler_command(space: Workspace) -> Command:
     """Return the command of the child that compiles modules."""
-    return Command(own_program(compile_modules, "-S"), space.root)
+    return Command(own_program(compile_modules, "-S"), space.root, is_ours=True)
 
 
 def compile_modules() -> None:
@@ -6148,6 +6198,8 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
+    if not request.force:
+        job.shell.prepare(look_command(job.space))
     for name in names:
         look_at_target(job.aws, name, job.builder)
     take_ledgers(names, request, job)
@@ -6372,7 +6424,7 @@ class Ahead:
         self._file, self._former, self._deflater, self._job = file, former, deflater, job
         self._batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
         self._identities: dict[str, Identity] = {}
-        self._goes_on, self._is_whole, self._has_failed = threading.Event(), True, False
+        self._goes_on, self._has_failed = threading.Event(), False
         self._stored: Future[list[Package]] | None = None
 
     def __enter__(self) -> Ahead:
@@ -6420,7 +6472,7 @@ class Ahead:
     def _store(self, names: Sequence[str]) -> list[Package]:
         stored: list[Package] = []
         with contextlib.suppress(Exception):  # it is stored again then, where that can be told
-            if self._made.result() and self._is_whole:
+            if (made := self._made.result()) and self._identities.keys() == set(made.names):
                 self._file.seek(0)
                 sha256 = in_base64(hashlib.file_digest(cast(io.BufferedIOBase, self._file), "sha256"))
                 for package in (Package.of(name, sha256) for name in names):
@@ -6449,7 +6501,6 @@ class Ahead:
             self._identities |= {name: meant for name, _, meant in new}
             total += sum(size for _, _, (_, _, size, _) in new)
             if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._file.fileno()).free < 2 * total:
-                self._is_whole = False
                 return
             yield from new
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,22 @@ def test_what_make_dist_changed_ships_though_it_looks_the_same(yard: Yard, wheel
         assert archive.read("alpha/data.so") == b"BBBB"
 
 
+def test_what_is_gone_by_the_time_does_not_hold_up_what_is_compressed_ahead(tmp_path: Path) -> None:
+    """Bytecode of the guess, say, that the handler does not load."""
+    paths = [tmp_path / name for name in ("gone", "pipe", "there")]
+    for path in paths:
+        path.write_text(path.name)
+    meant = [(path.name, path, yo.identity(path.stat())) for path in paths]
+    for path in paths[:2]:
+        path.unlink()
+    os.mkfifo(paths[1])
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        yo.write_members(meant, archive, None, yo.ZLIB)
+        assert archive.namelist() == ["there"]
+        with pytest.raises(FileNotFoundError, match="gone"):
+            yo.write_members([("gone", paths[0], None)], archive, None, yo.ZLIB)
+
+
 # --- What is stored while the handler is imported ---------------------------------------------------------------
 
 
@@ -267,12 +285,14 @@ def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lambda stops the process then, and lets it go on in the midst of the next invocation."""
-    closing, ended = threading.Event(), threading.Event()
-    unzip, close = yo.unzip, yo.Shell.close
+    begun, closing, ended = threading.Event(), threading.Event(), threading.Event()
+    unzip, close, clone = yo.unzip, yo.Shell.close, yo.clone
 
     def slow(zipped: yo.Former, names: Sequence[str], folder: Path) -> None:
         is_aside = any(name.startswith("bin/") for name in names)
-        assert not is_aside or closing.wait(60)
+        if is_aside:
+            begun.set()
+            assert closing.wait(60)
         unzip(zipped, names, folder)
         if is_aside:
             ended.set()
@@ -281,6 +301,11 @@ def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
         closing.set()
         close(shell)
 
+    def late(*arguments: Any) -> yo.Checkout:
+        assert begun.wait(60)
+        return clone(*arguments)
+
+    monkeypatch.setattr(yo, "clone", late)
     monkeypatch.setattr(yo, "unzip", slow)
     monkeypatch.setattr(yo.Shell, "close", noted)
     yard.add_project({"app.py": HANDLER})

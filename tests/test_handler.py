@@ -431,7 +431,7 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(yo, "write_zip", full)
+    monkeypatch.setattr(yo, "zip_files", full)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(ConfigError, match="is full.*ephemeral_storage"):
         yard.build()
@@ -439,7 +439,7 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
 
 
 def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(space: Workspace, *_: object) -> None:
+    def refused(_listing: object, _installed: object, _rules: object, space: Workspace) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(space.staging / "a.py"))  # as after chattr +i
 
     monkeypatch.setattr(yo, "prune", refused)
@@ -454,7 +454,7 @@ def test_what_is_not_foreseen_is_not_dressed_up_and_the_next_build_can_begin(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(yo, "write_zip", broken)
+    monkeypatch.setattr(yo, "zip_files", broken)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(OSError, match="Input/output error"):
         yard.build()

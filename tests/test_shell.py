@@ -310,11 +310,21 @@ def test_a_prepared_program_outlives_others_and_gets_its_input_late(tmp_path: Pa
     before = processes_below(os.getpid())
     shell.prepare(program)
     (prepared,) = processes_below(os.getpid()) - before
-    assert shell.run(Command(["echo", "another"], tmp_path)) == "another"
-    elsewhere = shell.run(dataclasses.replace(program, cwd=Path("/")))
+    assert shell.run(Command(["echo", "another"], tmp_path, is_ours=True)) == "another"
+    elsewhere = shell.run(dataclasses.replace(program, cwd=Path("/"), is_ours=True))
     assert elsewhere != str(prepared), "it is for a program that begins in the same way only"
     assert shell.run(dataclasses.replace(program, stdin=b"hello")) == f"{prepared}\nhello"
     assert shell.run(dataclasses.replace(program, stdin=b"again")).endswith("\nagain"), "it was prepared for once only"
+
+
+def test_a_prepared_program_does_not_outlive_one_in_which_a_projects_code_runs(log: Log) -> None:
+    shell = Shell(PATH, log)
+    before = processes_below(os.getpid())
+    shell.prepare(CAT)
+    (prepared,) = processes_below(os.getpid()) - before
+    look = Command(["sh", "-c", f"kill -0 {prepared} && echo alive || echo dead"], Path("/"))
+    assert shell.run(dataclasses.replace(look, is_ours=True)) == "alive"
+    assert shell.run(look).endswith("dead")
 
 
 def test_one_that_nobody_runs_is_killed_at_the_end(log: Log) -> None:
