@@ -1751,6 +1751,13 @@ Packed = bytes | bytearray
 """A file as a zip holds it."""
 
 
+class Digest(Protocol):
+    """One of hashlib's."""
+
+    def update(self, data: Packed, /) -> None:
+        """Go on with these bytes."""
+
+
 @dataclass(frozen=True)
 class Deflater:
     """What compresses the members of a zip.  Those of the same name give the same bytes."""
@@ -1796,17 +1803,17 @@ class Former:
         """Return a member's content."""
         return b"".join(self._inflated(self._members[name]))
 
-    def extract(self, name: str, target: str) -> str:
-        """Write a member's content to a file that is not there yet; return its SHA-256 as a RECORD has it."""
-        info, digest = self._members[name], hashlib.sha256()
+    def extract(self, name: str, target: str, digest: Digest | None = None) -> None:
+        """Write a member's content to a file that is not there yet, and make a digest of it."""
+        info = self._members[name]
         with open(target, "xb", buffering=0) as file:
             for piece in self._inflated(info):
-                digest.update(piece)
                 write_all(file, piece)
+                if digest:
+                    digest.update(piece)
         if info.external_attr >> 16 & stat.S_IXUSR:
             Path(target).chmod(0o755)
         self._written[name] = since_when(os.stat(target))
-        return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
     def copy_beginning(self, files: Sequence[Known], target: IO[bytes]) -> list[zipfile.ZipInfo]:
         """Write all members before the first that is not the file in its place; return them."""
@@ -2120,8 +2127,8 @@ def toolchain_key(sha256: str) -> str:
     return f"toolchain/{sha256}.zip"
 
 
-def get_toolchain(job: Job) -> Toolchain:
-    """Fetch, verify and unpack the toolchain: what a clone by HTTP takes, and the rest aside, once it is asked for.
+def get_toolchain(job: Job, *soon: str) -> Toolchain:
+    """Fetch, verify and unpack the toolchain: what a clone by HTTP takes, and the rest aside, now or once it is needed.
 
     Raises NotBootstrapped if there is none that fits.
     """
@@ -2133,17 +2140,23 @@ def get_toolchain(job: Job) -> Toolchain:
             f'{job.builder.name} with {{"action": "bootstrap"}}.'
         )
 
-    def bring(part: str) -> Future[None]:
-        zipped = fetch_toolchain(stored["parts"][part], job)
-        return job.unpacking.submit(unzip, zipped, zipped.names, space.toolchain)
+    def fetch(part: str) -> Future[Former]:
+        return job.aside.submit(fetch_toolchain, stored["parts"][part], job)
 
+    def unpack(zipped: Future[Former]) -> Future[None]:
+        return job.unpacking.submit(unzip, zipped.result(), zipped.result().names, space.toolchain)
+
+    fetched = {part: fetch(part) for part in soon}
     toolchain, zipped = Toolchain(space.toolchain), fetch_toolchain(stored["parts"]["git"], job)
     first = [name for name in zipped.names if name.startswith("site-packages/deflate")]
     unzip(zipped, first, space.toolchain)
     deflater = load_deflater(toolchain)
     remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
+    bring = functools.cache(lambda part: job.aside.submit(unpack, fetched.get(part) or fetch(part)))
+    for part in soon:
+        bring(part)
     unzip(zipped, [name for name in zipped.names if name not in first], space.toolchain)
-    return replace(toolchain, deflater=deflater, bring=functools.cache(lambda part: job.aside.submit(bring, part)))
+    return replace(toolchain, deflater=deflater, bring=bring)
 
 
 def fetch_toolchain(sha256: str, job: Job) -> Former:
@@ -4893,8 +4906,9 @@ def unpack_bundle(bundle: Bundle, former: Former, space: Workspace) -> bool:
     make_folders((name for name in there if name in taken), space.pruned)
 
     def write(name: str) -> bool:
-        target = f"{space.pruned if name in taken else space.staging}/{name}"
-        if former.extract(name, target) == digests[name]:
+        target, digest = f"{space.pruned if name in taken else space.staging}/{name}", hashlib.sha256()
+        former.extract(name, target, digest)
+        if base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == digests[name]:  # as a RECORD has it
             return True
         os.unlink(target)
         return name in taken
@@ -6283,9 +6297,7 @@ def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable
     with log.step("toolchain", "[1/8] get the toolchain"):
         if lay:
             lay()
-        toolchain = get_toolchain(job)
-        if not lay:
-            toolchain.bring("uv")
+        toolchain = get_toolchain(job, *([] if lay else ["uv"]))
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
