@@ -1743,12 +1743,18 @@ LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
 """libdeflate's, by how large a file is at least: 7 is the highest that costs less than zlib's usual level 6.
 In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
+BATCH = 1 << 18
+"""How much of small files is compressed by one thread at a time."""
+
 BLOCK = 1 << 20
 """How much is read or inflated at a time."""
 
 
 Packed = bytes | bytearray
 """A file as a zip holds it."""
+
+
+Answer = TypeVar("Answer")
 
 
 class Digest(Protocol):
@@ -1911,59 +1917,65 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
     """
     alike = former if former and former.comment == deflater.comment else None
 
-    def pack(info: zipfile.ZipInfo, path: Path, meant: Identity | None) -> Packed:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-            if meant and meant != identity(os.fstat(opened.fileno())):
-                raise OSError(errno.ESTALE, "it is another file than it was", str(path))
-            if alike and (ours := alike.find(info, opened)):
-                info.CRC = ours.CRC
-                return alike.compressed(ours)
-            content = opened.read(info.file_size + 1)  # and no more, should it grow
-        if len(content) != info.file_size:
-            raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+    def pack(name: str, path: Path, meant: Identity | None) -> tuple[zipfile.ZipInfo, Packed] | None:
+        try:
+            info = zip_info(name, make_readable(path))
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+                if meant and meant != identity(os.fstat(opened.fileno())):
+                    raise OSError(errno.ESTALE, "it is another file than it was", str(path))
+                if alike and (ours := alike.find(info, opened)):
+                    info.CRC = ours.CRC
+                    return info, alike.compressed(ours)
+                content = opened.read(info.file_size + 1)  # and no more, should it grow
+            if len(content) != info.file_size:
+                raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+        except OSError:
+            if meant is None:
+                raise
+            return None
         info.CRC = zlib.crc32(content)
-        return deflater.deflate(content)
+        return info, deflater.deflate(content)
 
     archive.comment = deflater.comment
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for info, packed, meant in side_by_side(pool, pack, files):
-            try:
-                content = packed.result()
-            except OSError:
-                if meant is None:
-                    raise
-            else:
-                add_member(archive, info, content)
-                del content
+        for packed in side_by_side(pool, pack, files):
+            if packed:
+                add_member(archive, *packed)
             del packed  # before the next one comes: they may be large
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def side_by_side(
-    pool: ThreadPoolExecutor,
-    pack: Callable[[zipfile.ZipInfo, Path, Identity | None], Packed],
-    files: Iterable[Known],
-) -> Iterator[tuple[zipfile.ZipInfo, Future[Packed], Identity | None]]:
-    """Yield each file and what pack makes of it, in their order; as many are at work or wait as memory has room for."""
-    pending: deque[tuple[zipfile.ZipInfo, Future[Packed], Identity | None]] = deque()
-    for name, path, meant in files:
-        try:
-            status = make_readable(path)
-        except OSError:
-            if meant is None:
-                raise
-            continue
-        new = zip_info(name, status)
-        while pending and (
-            len(pending) == MAX_PENDING
-            or new.file_size + sum(info.file_size for info, *_ in pending) > MAX_PENDING_BYTES
-        ):
-            yield pending.popleft()
-        pending.append((new, pool.submit(pack, new, path, meant), meant))
+    pool: ThreadPoolExecutor, pack: Callable[[str, Path, Identity | None], Answer], files: Iterable[Known]
+) -> Iterator[Answer]:
+    """Yield what pack makes of each file, in their order; as many are at work or wait as memory has room for.
+
+    Small ones go in batches: to hand each of them to another thread takes longer than to compress it.
+    """
+    pending: deque[tuple[int, Future[list[Answer]]]] = deque()
+    for batch, total in batches(files):
+        while pending and (len(pending) == MAX_PENDING or total + sum(each for each, _ in pending) > MAX_PENDING_BYTES):
+            yield from pending.popleft()[1].result()
+        pending.append((total, pool.submit(lambda batch: [pack(*each) for each in batch], batch)))
     while pending:
-        yield pending.popleft()
+        yield from pending.popleft()[1].result()
+
+
+def batches(files: Iterable[Known]) -> Iterator[tuple[list[Known], int]]:
+    """Yield large files, and as many small ones as make a large one, with their bytes."""
+    batch: list[Known] = []
+    total = 0
+    for name, path, meant in files:
+        size_ = meant[2] if meant else path.stat().st_size
+        if batch and total + size_ > BATCH:
+            yield batch, total
+            batch, total = [], 0
+        batch.append((name, path, meant))
+        total += size_
+    if batch:
+        yield batch, total
 
 
 Identity = tuple[int, int, int, int]
@@ -5910,9 +5922,6 @@ def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target
             "somebody else updated it in the meantime. Build again if this commit is to win."
         )
     return updated
-
-
-Answer = TypeVar("Answer")
 
 
 def insist(doing: str, call: Callable[[], Answer]) -> Answer:

@@ -27,6 +27,10 @@ ZIPPED_LIMIT = 52_428_800
 """The limit of a package inside a request; one from S3 has only the unzipped limit."""
 
 
+LARGE = 1 << 18
+"""What is smaller is read sooner than handed to another thread."""
+
+
 class BadPackage(Exception):
     """Lambda would not take this package; the message is Lambda's own."""
 
@@ -100,8 +104,13 @@ def unzipped_size(content: bytes) -> int:
             if size >= UNZIPPED_LIMIT:
                 raise BadPackage(f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes")
             list(entries(archive))  # which refuses bad names
+            small = [info for info in archive.infolist() if info.file_size <= LARGE]
+            large = [info for info in archive.infolist() if info.file_size > LARGE]
             with ThreadPoolExecutor() as pool:
-                list(pool.map(functools.partial(read_through, content), archive.infolist()))
+                reading = pool.map(functools.partial(read_through, content), large)
+                for info in small:
+                    read_through(content, info)
+                list(reading)  # which raises what they have raised
     except (
         zipfile.BadZipFile,
         deflate.DeflateError,
