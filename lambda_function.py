@@ -4658,6 +4658,7 @@ IMPORT = re.compile(
     re.MULTILINE,
 )
 TEST_STRING = re.compile(r"""["']((?:\w*\.)+tests?(?:\.\w+)*|tests?(?=/))(?:/[^"'\n]*)?["']""")
+TESTS = re.compile(r"tests?(?!\w)")
 ENTRY_POINT = re.compile(r"^[^=\n]+=\s*([\w.]+)", re.MULTILINE)
 
 
@@ -4670,9 +4671,14 @@ def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
     # Most files speak neither of tests nor of a package that has some: what they import need not be known.
     tops = {suite: suite.partition("/")[0] for suite in suites}
     near = [suite for suite, top in tops.items() if name.startswith(f"{top}/") or top in text]
-    speaks_of_tests = near and "test" in text and re.search(r"\btests?\b", text)
-    mentioned = {each for each in mentioned_modules(text, name) if "test" in each} if speaks_of_tests else set()
+    found = near and speaks_of_tests(text)
+    mentioned = {each for each in mentioned_modules(text, name) if "test" in each} if found else set()
     return {suite: f"imported by {name}" for suite in near if is_mentioned(suite.replace("/", "."), mentioned)}
+
+
+def speaks_of_tests(text: str) -> bool:
+    """Say whether a text has the word.  What begins with it is found five times as quickly as what begins with \\b."""
+    return any(not re.match(r"\w", text[found.start() - 1 : found.start()]) for found in TESTS.finditer(text))
 
 
 def keep_imported(listing: Listing, installed: Installed, pruned: Pruned, space: Workspace) -> Pruned:
@@ -6396,8 +6402,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
             listing = walk(space.staging)
-            if not is_known:
-                ahead.add(listing)
+            ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
             with ahead.paused():  # the proof is waited for, and not what is compressed
                 laid |= compile_ahead(targets, listing, installed, job)
             ahead.add(walk(space.staging))
@@ -6883,6 +6888,7 @@ def check_bucket(job: Job) -> str:
 def check_toolchain(job: Job) -> str:
     """Fetch the toolchain, and run it."""
     toolchain = get_toolchain(job)
+    toolchain.wait("ssh")
     try:
         said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
     except CommandFailed as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import Installed, Pruned, Rules, Taken, Workspace, keep_imported, prune, restore, walk
+from lambda_function import (
+    Installed,
+    Pruned,
+    Rules,
+    Taken,
+    Workspace,
+    keep_imported,
+    prune,
+    restore,
+    speaks_of_tests,
+    walk,
+)
 from tests.embedded import lay_out
 
 NOTHING = Installed((), {})
@@ -182,3 +194,8 @@ def test_pruning_is_done_once_and_can_be_undone(installed: set[str]) -> None:
         assert prune(walk(space.staging), NOTHING, Rules(), space).files == 0
         undone = restore(space, result, dict.fromkeys((each.group for each in result.taken.values()), "why not"))
         assert (names(space.staging), names(space.pruned), undone.files) == (installed, set(), 0)
+
+
+@given(st.lists(st.sampled_from(["test", "tests", "s", "é", "_", "1", " ", ".", "\n"])).map("".join))
+def test_the_word_is_found_as_a_word(text: str) -> None:
+    assert speaks_of_tests(text) == bool(re.search(r"\btests?\b", text))
