@@ -6303,7 +6303,7 @@ def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], 
     return build_result({**told, "ref": job.ledgers[0].entry.ref}, request, deployments, job)
 
 
-def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable[[], object] | None) -> Installer:
+def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable[[], Future[bool]] | None) -> Installer:
     """Get the toolchain, and with it the project.
 
     While the Git host is at work, uv is fetched, or that laid by which there is probably no need for uv.
@@ -6317,6 +6317,8 @@ def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
         read_patterns(checkout.project)  # what makes no sense is refused before the work
+        if lay:
+            lay().result()
     toolchain = replace(toolchain, indexes=job.indexes)
     return Installer(checkout, toolchain, job.builder, job.shell)
 

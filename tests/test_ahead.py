@@ -281,6 +281,38 @@ def test_a_rehearsal_stores_nothing_ahead(yard: Yard, wheels: Path) -> None:
 # --- What is unpacked aside --------------------------------------------------------------------------------------
 
 
+def test_what_is_laid_and_does_not_fit_is_whole_before_it_is_taken_away(
+    yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloned, laid = threading.Event(), threading.Event()
+    unpack_bundle, clone, install_inputs = yo.unpack_bundle, yo.clone, yo.install_inputs
+
+    def cloning(*arguments: Any) -> yo.Checkout:
+        checkout = clone(*arguments)
+        cloned.set()
+        return checkout
+
+    def unpacking(*arguments: Any) -> bool:
+        assert cloned.wait(60)
+        is_laid = unpack_bundle(*arguments)
+        laid.set()
+        return is_laid
+
+    def looking(*arguments: Any) -> yo.Inputs:
+        assert laid.is_set()
+        return install_inputs(*arguments)
+
+    yard.add_project(project(wheels))
+    yard.build()
+    monkeypatch.setattr(yo, "clone", cloning)
+    monkeypatch.setattr(yo, "unpack_bundle", unpacking)
+    monkeypatch.setattr(yo, "install_inputs", looking)
+    yard.add_project(project(wheels, "beta==1.0", app__py=f"import beta\n{HANDLER}"))
+    assert yard.build()["dependencies"] == ["beta==1.0"]
+    with shipped(yard) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("alpha")]
+
+
 def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
