@@ -134,7 +134,7 @@ class Yard:
             return lambda_handler({**EVENT, **fields}, self.next_context())
         finally:
             assert os.listdir(self.tmp) == self.left_alone
-            assert processes_below(os.getpid()) == before
+            assert processes_below(os.getpid()) <= before  # the Git server's own may have ended
 
     def next_context(self) -> Context:
         """Each invocation is a request of its own, in an environment of its own."""
