@@ -47,6 +47,7 @@ import difflib
 import errno
 import fnmatch
 import functools
+import gc
 import hashlib
 import html
 import importlib.machinery
@@ -1250,13 +1251,17 @@ def make_clients() -> Aws:
 
     boto3 is imported here, not at the top, since the git worker runs this same file without it.
     """
-    import boto3
-    from botocore.config import Config
+    gc.disable()  # it would go through all that is new, again and again, and find nothing to free
+    try:
+        import boto3
+        from botocore.config import Config
 
-    # Short time-outs and few tries: the deadline, not a hung socket, decides when we give up.
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
-    make = functools.partial(boto3.client, config=config)
-    return Aws(s3=make("s3"), functions=make("lambda"), make=make)
+        # Short time-outs and few tries: the deadline, not a hung socket, decides when we give up.
+        config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
+        make = functools.partial(boto3.client, config=config)
+        return Aws(s3=make("s3"), functions=make("lambda"), make=make)
+    finally:
+        gc.enable()
 
 
 def patient(aws: Aws, seconds: float) -> Aws:
