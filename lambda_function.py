@@ -1074,7 +1074,7 @@ class Shell:
                 kill_group(process)
 
 
-source = functools.cache(inspect.getsource)
+source_text = functools.cache(inspect.getsource)
 
 
 def own_program(
@@ -1084,7 +1084,7 @@ def own_program(
 
     That gets their sources and nothing else: so it starts at once.
     """
-    sources = [source(each) for each in (*uses, program)]
+    sources = [source_text(each) for each in (*uses, program)]
     text = "\n\n".join(["from __future__ import annotations", *sources, f"{program.__name__}()"])
     return [sys.executable, "-P", *options, "-c", text]
 
@@ -1759,16 +1759,6 @@ Packed = bytes | bytearray
 """A file as a zip holds it."""
 
 
-Answer = TypeVar("Answer")
-
-
-class Digest(Protocol):
-    """One of hashlib's."""
-
-    def update(self, data: Packed, /) -> None:
-        """Go on with these bytes."""
-
-
 @dataclass(frozen=True)
 class Deflater:
     """What compresses the members of a zip.  Those of the same name give the same bytes."""
@@ -1814,14 +1804,13 @@ class Former:
         """Return a member's content."""
         return b"".join(self._inflated(self._members[name]))
 
-    def extract(self, name: str, target: str, digest: Digest | None = None) -> None:
-        """Write a member's content to a file that is not there yet, and make a digest of it."""
+    def extract(self, name: str, target: str, show: Callable[[Packed], object] = lambda piece: None) -> None:
+        """Write a member's content to a file that is not there yet, and show it to somebody else."""
         info = self._members[name]
         with open(target, "xb", buffering=0) as file:
             for piece in self._inflated(info):
                 write_all(file, piece)
-                if digest:
-                    digest.update(piece)
+                show(piece)
         if info.external_attr >> 16 & stat.S_IXUSR:
             Path(target).chmod(0o755)
         self._written[name] = since_when(os.stat(target))
@@ -1950,6 +1939,10 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
             del packed  # before the next one comes: they may be large
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+Answer = TypeVar("Answer")
+"""Whatever a function that is handed on returns."""
 
 
 def side_by_side(
@@ -2300,6 +2293,19 @@ def zip_toolchain(toolchain: Toolchain, space: Workspace) -> dict[str, Archive]:
     return archives
 
 
+def store_toolchain(
+    archives: Mapping[str, Archive], packages: Sequence[str], builder: Builder, store: Store
+) -> dict[str, Any]:
+    """Store a toolchain as the one in use; return what ``stored_toolchain`` will read."""
+    parts = {part: archive.hex_digest for part, archive in archives.items()}
+    made = {"inputs": toolchain_inputs(builder), "parts": parts, "packages": packages}
+    for archive in archives.values():
+        store.upload_archive(toolchain_key(archive.hex_digest), archive)
+    # The pointer goes last: whoever reads it finds what it points at.
+    store.upload_json(toolchain_pointer(builder), made)
+    return made
+
+
 def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
     """Raise ConfigError if what a child said means that /tmp is full."""
     if re.search(r"No space left on device|os error 28|ENOSPC", "\n".join(error.lines)):
@@ -2542,7 +2548,7 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
 
 
 def git_worker_command(space: Workspace) -> Command:
-    """Return the command of a git worker, to be prepared while the toolchain is being fetched."""
+    """Return the command of a git worker, to be prepared before anything else: its imports take longest."""
     packages = Toolchain(space.toolchain).packages
     argv: list[str | Path] = [sys.executable, "-s", HERE / Path(__file__).name, "git-worker"]
     return Command(argv, space.root, {"PYTHONPATH": str(packages)}, is_ours=True)
@@ -4930,7 +4936,7 @@ def unpack_bundle(bundle: Bundle, former: Former, space: Workspace) -> bool:
 
     def write(name: str) -> bool:
         target, digest = f"{space.pruned if name in taken else space.staging}/{name}", hashlib.sha256()
-        former.extract(name, target, digest)
+        former.extract(name, target, digest.update)
         if base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == digests[name]:  # as a RECORD has it
             return True
         os.unlink(target)
@@ -6207,12 +6213,7 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
         zipped = ", ".join(f"{size(archive.zip_bytes)} for {part}" for part, archive in archives.items())
         log.quote(f"{sum(archive.files for archive in archives.values())} files, zipped {zipped}")
     with log.step("upload", "[5/5] upload"):
-        parts = {part: archive.hex_digest for part, archive in archives.items()}
-        made = {"inputs": toolchain_inputs(job.builder), "parts": parts, "packages": packages}
-        for archive in archives.values():
-            store.upload_archive(toolchain_key(archive.hex_digest), archive)
-        # The pointer goes last: whoever reads it finds what it points at.
-        store.upload_json(toolchain_pointer(job.builder), made)
+        made = store_toolchain(archives, packages, job.builder, store)
     return bootstrap_result("bootstrapped", made, job)
 
 

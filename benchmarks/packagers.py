@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -390,9 +391,9 @@ def tree(pid: int) -> list[int]:
     """Return a process and all below it."""
     found = [pid]
     for each in found:
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # it has ended
-                found += map(int, children.read_text().split())
+        for children in glob.glob(f"/proc/{each}/task/*/children"):  # pathlib's raises an error if it has ended
+            with contextlib.suppress(OSError):
+                found += map(int, Path(children).read_text().split())
     return found
 
 

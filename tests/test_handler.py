@@ -178,11 +178,7 @@ def yard(
     uv.chmod(0o755)
     archives = yo.zip_toolchain(yo.Toolchain(tmp_path / "toolchain"), yo.Workspace(tmp_path))
     store = yo.Store(aws.s3, "bucket", "yo-dawg", account.account)
-    for archive in archives.values():
-        store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
-    parts = {part: archive.hex_digest for part, archive in archives.items()}
-    pointer = {"inputs": yo.toolchain_inputs(builder), "parts": parts, "packages": []}
-    store.upload_json(yo.toolchain_pointer(builder), pointer)
+    yo.store_toolchain(archives, [], builder, store)
     (tmp_path / "repositories").mkdir()
     with GitServer(tmp_path / "repositories", users={"x-access-token": TOKEN}) as git:
         account.client("secretsmanager").create_secret(Name="git-token", SecretString=f"{TOKEN}\n")

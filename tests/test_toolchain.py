@@ -69,11 +69,7 @@ def put_toolchain(store: Store, folder: Path) -> dict[str, str]:
         path.write_text("x = 1\n")
         path.chmod(mode)
     archives = yo.zip_toolchain(Toolchain(space.toolchain), space)
-    for archive in archives.values():
-        store.upload_archive(yo.toolchain_key(archive.hex_digest), archive)
-    parts = {part: archive.hex_digest for part, archive in archives.items()}
-    pointer = {"inputs": toolchain_inputs(BUILDER), "parts": parts, "packages": ["small==1"]}
-    store.upload_json(toolchain_pointer(BUILDER), pointer)
+    parts: dict[str, str] = yo.store_toolchain(archives, ["small==1"], BUILDER, store)["parts"]
     return parts
 
 
