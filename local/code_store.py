@@ -60,10 +60,16 @@ class CodeStore:
         digest = hashlib.sha256(content)
         with self.lock:
             if digest.hexdigest() not in self.known:
-                size = unzipped_size(content)
                 self.root.mkdir(parents=True, exist_ok=True)
                 archive = self.root / f"{digest.hexdigest()}.zip"
-                archive.write_bytes(content)
+                try:
+                    with ThreadPoolExecutor(1) as pool:
+                        writing = pool.submit(archive.write_bytes, content)
+                        size = unzipped_size(content)
+                    writing.result()
+                except BadPackage:
+                    archive.unlink(missing_ok=True)
+                    raise
                 sha256 = base64.b64encode(digest.digest()).decode()
                 self.known[digest.hexdigest()] = Code(sha256, len(content), size, archive)
             return self.known[digest.hexdigest()]
