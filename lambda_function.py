@@ -5381,15 +5381,12 @@ def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list
     return list(found)
 
 
-def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
+def compile_ahead(names: Sequence[str], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
     """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
 
     What that is is a guess.  Only the proof can tell, and of what it does not load nothing stays.
     """
-    if job.settings.bytecode == "none" or job.settings.proof == "off":
-        return {}
     files = {name: path for name, path, _ in listing}
-    names = likely_modules(targets, files)
     made = {importlib.util.cache_from_source(name): files[name] for name in names}
     paths = {name: job.space.staging / name for name in made}
     try:
@@ -6411,8 +6408,10 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
             listing = walk(space.staging)
             ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
+            guesses = job.settings.bytecode != "none" and job.settings.proof != "off"
+            likely = likely_modules(targets, {name: path for name, path, _ in listing}) if guesses else []
             with ahead.paused():  # the proof is waited for, and not what is compressed
-                laid |= compile_ahead(targets, listing, installed, job)
+                laid |= compile_ahead(likely, listing, installed, job)
             ahead.add(walk(space.staging))
             if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
                 ahead.store([target.name for target in targets])
