@@ -115,8 +115,10 @@ install_requirements() {
     return
   fi
   say "install $1 into .venv"
+  # --no-deps: the file names all that there is.  Where one requirement asks for another's extra, pip 23 would take
+  # that other's newest release, which is not the one that is pinned, and fail.
   PIP_USER=0 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --require-hashes -r "$here/$1" >&2 || abort "pip could not install $1. Is the package index reachable?"
+    --no-deps --require-hashes -r "$here/$1" >&2 || abort "pip could not install $1. Is the package index reachable?"
   cp -- "$here/$1" "$stamp"
 }
 
