@@ -120,7 +120,7 @@ MAX_LINE = 2000
 MAX_LOG_BYTES = 20_000_000
 """What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
 
-TOOLCHAIN_FORMAT = "3"
+TOOLCHAIN_FORMAT = "4"
 """Raise this when the layout of the toolchain's zips changes: stored ones then no longer match."""
 
 TOOLCHAIN_PARTS = {
@@ -1010,12 +1010,21 @@ class Shell:
         self._prepared: dict[int, tuple[Command, subprocess.Popen[bytes]]] = {}
 
     def prepare(self, command: Command) -> None:
-        """Start a program that reads its input first, and has none yet: it gets ready until it is run.
+        """Start a program that will be run later; called again with its input, give it that.
 
-        Once a program runs that is not ours, it is killed.
+        It gets ready until it wants its input.  Once a program runs that is not ours, it is killed.
         """
-        process = self._start(command)
+        process = self._take(replace(command, stdin=b"")) or self._start(command)
+        if command.stdin:
+            send(command.stdin, process)
         self._prepared[process.pid] = command, process
+
+    def wake(self, command: Command) -> None:
+        """Tell a prepared program, by an empty line, that it may go on getting ready: its input will follow."""
+        for each, process in [*self._prepared.values()]:
+            if each == command:
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(cast(IO[bytes], process.stdin).fileno(), b"\n")
 
     def run(self, command: Command) -> str:
         """Run a program to its end and return the tail of its output; raise CommandFailed.
@@ -1040,16 +1049,14 @@ class Shell:
 
     def _run(self, command: Command) -> str:
         kept: deque[str] = deque(maxlen=KEPT_LINES)
-        waiting = replace(command, stdin=b"")
-        ready = next((process for each, process in self._prepared.values() if each == waiting), None)
-        if ready:
-            del self._prepared[ready.pid]
+        told = self._take(command) if command.stdin else None
+        ready = told or self._take(replace(command, stdin=b""))
         if not command.is_ours:
             self._drop_prepared()
         with ready or self._start(command) as process:
             try:
-                with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
-                    stdin.write(command.stdin)
+                if told is None:
+                    send(command.stdin, process)
                 for line in lines_of(process):
                     masked = self._log.mask(line)
                     kept.append(masked)
@@ -1061,6 +1068,10 @@ class Shell:
         if status != 0:
             raise CommandFailed(status, kept)
         return "\n".join(kept)
+
+    def _take(self, command: Command) -> subprocess.Popen[bytes] | None:
+        pid = next((pid for pid, (each, _) in [*self._prepared.items()] if each == command), 0)
+        return self._prepared.pop(pid)[1] if pid else None
 
     def close(self) -> None:
         """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
@@ -1074,18 +1085,27 @@ class Shell:
                 kill_group(process)
 
 
+def send(content: bytes, process: subprocess.Popen[bytes]) -> None:
+    """Give a process its input, all that it gets, unless it has ended."""
+    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+        stdin.write(content)
+
+
 source_text = functools.cache(inspect.getsource)
 
 
 def own_program(
-    program: Callable[[], None], *options: str, uses: Sequence[Callable[..., Any]] = ()
+    program: Callable[[], None],
+    *options: str,
+    uses: Sequence[Callable[..., Any]] = (),
+    begins: str = "from __future__ import annotations",
 ) -> list[str | Path]:
     """Return the arguments that run a function of this file, with others that it uses, in a new interpreter.
 
-    That gets their sources and nothing else: so it starts at once.
+    That gets their sources, after some lines to begin with, and nothing else: so it starts at once.
     """
     sources = [source_text(each) for each in (*uses, program)]
-    text = "\n\n".join(["from __future__ import annotations", *sources, f"{program.__name__}()"])
+    text = "\n\n".join([begins, *sources, f"{program.__name__}()"])
     return [sys.executable, "-P", *options, "-c", text]
 
 
@@ -1748,6 +1768,9 @@ LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
 """libdeflate's, by how large a file is at least: 7 is the highest that costs less than zlib's usual level 6.
 In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
+MAX_SHELF_BYTES = 1 << 27
+"""How much of zips an environment keeps for its next invocation; of a small /tmp, no more than a sixteenth."""
+
 BATCH = 1 << 18
 """How much of small files is compressed by one thread at a time."""
 
@@ -1800,6 +1823,22 @@ class Former:
         """The names of its members."""
         return self._members
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return os.fstat(self.fileno()).st_size
+
+    def fileno(self) -> int:
+        """Return the descriptor of its file."""
+        return self._file.fileno()
+
+    def hex_digest(self) -> str:
+        """Return its SHA-256 in hex."""
+        digest = hashlib.sha256()
+        for piece in self._pieces(0, self.size):
+            digest.update(piece)
+        return digest.hexdigest()
+
     def read(self, name: str) -> bytes:
         """Return a member's content."""
         return b"".join(self._inflated(self._members[name]))
@@ -1850,15 +1889,15 @@ class Former:
 
     def compressed(self, info: zipfile.ZipInfo) -> bytes:
         """Return a member's content as it is in the zip; by offset, since several threads read."""
-        return os.pread(self._file.fileno(), info.compress_size, self._start(info))
+        return os.pread(self.fileno(), info.compress_size, self._start(info))
 
     def _start(self, info: zipfile.ZipInfo) -> int:
-        name_size, extra_size = struct.unpack("<26x2H", os.pread(self._file.fileno(), 30, info.header_offset))
+        name_size, extra_size = struct.unpack("<26x2H", os.pread(self.fileno(), 30, info.header_offset))
         return int(info.header_offset + 30 + name_size + extra_size)
 
     def _pieces(self, at: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, BLOCK):
-            yield os.pread(self._file.fileno(), min(BLOCK, length - start), at + start)
+            yield os.pread(self.fileno(), min(BLOCK, length - start), at + start)
 
     def _inflated(self, info: zipfile.ZipInfo) -> Iterator[Packed]:
         if (quick := sys.modules.get("deflate")) and info.file_size <= self.at_once:
@@ -1871,6 +1910,40 @@ class Former:
                 yield inflater.decompress(rest, BLOCK)
                 rest = inflater.unconsumed_tail
         yield inflater.flush()
+
+
+class Shelf:
+    """Zips that this environment keeps from one invocation to the next, the one used last last.
+
+    They are in files without names, and who has them open is closed to its children: no project's code can
+    get at them.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._zips: dict[str, Former] = {}
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._zips)
+
+    def put(self, sha256: str, zipped: Former) -> None:
+        """Keep a zip under its digest, in hex, and no more others than there is room for."""
+        self._zips[sha256] = self._zips.pop(sha256, zipped)
+        room = min(MAX_SHELF_BYTES, shutil.disk_usage(zipped.fileno()).total // 16)
+        while sum(each.size for each in self._zips.values()) > room:
+            self._zips.pop(next(iter(self._zips)))
+
+    def get(self, sha256: str) -> Former | None:
+        """Return the zip with this digest, which is reckoned again."""
+        zipped = self._zips.get(sha256)
+        if zipped is None or zipped.hex_digest() != sha256:
+            return None
+        self.put(sha256, zipped)
+        return zipped
+
+
+SHELF = Shelf()
 
 
 def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
@@ -2090,6 +2163,11 @@ class Toolchain:
         """The directory to put on a child's PYTHONPATH."""
         return self.root / "site-packages"
 
+    @property
+    def bytecode(self) -> Path:
+        """The directory that holds the bytecode of this very file, as Python caches it (sys.pycache_prefix)."""
+        return self.root / "bytecode"
+
     def wait(self, part: str) -> None:
         """Wait until a part is there; raise NotBootstrapped."""
         if fetched := self.bring(part):
@@ -2110,6 +2188,11 @@ def toolchain_pins() -> str:
 def toolchain_inputs(builder: Builder) -> str:
     """Return a digest of all that decides what is in the toolchain."""
     return hashlib.sha256(f"{TOOLCHAIN_FORMAT}\n{builder.platform}\n{toolchain_pins()}".encode()).hexdigest()
+
+
+def own_digest() -> str:
+    """Return the SHA-256, in hex, of this file."""
+    return hashlib.sha256((HERE / Path(__file__).name).read_bytes()).hexdigest()
 
 
 def toolchain_pointer(builder: Builder) -> str:
@@ -2159,34 +2242,50 @@ def get_toolchain(job: Job, *soon: str) -> Toolchain:
     fetched = {part: fetch(part) for part in soon}
     toolchain, zipped = Toolchain(space.toolchain), fetch_toolchain(stored["parts"]["git"], job)
     first = [name for name in zipped.names if name.startswith("site-packages/deflate")]
-    unzip(zipped, first, space.toolchain)
+    if "deflate" not in sys.modules:
+        unzip(zipped, first, space.toolchain)
     deflater = load_deflater(toolchain)
-    remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
+    if (toolchain.packages / "deflate").exists():
+        remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
     bring = functools.cache(lambda part: job.aside.submit(unpack, fetched.get(part) or fetch(part)))
     for part in soon:
         bring(part)
     unzip(zipped, [name for name in zipped.names if name not in first], space.toolchain)
+    job.shell.wake(git_worker_command(space))
     return replace(toolchain, deflater=deflater, bring=bring)
 
 
 def fetch_toolchain(sha256: str, job: Job) -> Former:
     """Fetch one of the toolchain's zips; raise NotBootstrapped if it is not the one that was stored."""
+    found, zipped = fetch_zip(toolchain_key(sha256), sha256, job)
+    if zipped is None:
+        problem = "is missing" if found is None else f"has been changed: its SHA-256 is {found}. It was not run"
+        raise NotBootstrapped(
+            f"The toolchain {job.store.uri(toolchain_key(sha256))} {problem}. Invoke {job.builder.name} with "
+            '{"action": "bootstrap", "force": true} to make it again.'
+        )
+    zipped.at_once = MAX_PENDING_BYTES
+    return zipped
+
+
+def fetch_zip(key: str, sha256: str, job: Job) -> tuple[str | None, Former | None]:
+    """Fetch a zip into a file without a name, or find it on the shelf; return its digest, in hex, and the zip.
+
+    No zip if it has another digest than it should have, no digest if there is none.
+    """
+    if kept := SHELF.get(sha256):
+        return sha256, kept
     file = tempfile.TemporaryFile(dir=job.space.root)  # noqa: SIM115 (it is read as long as the zip is)
     try:
-        found = job.store.copy(toolchain_key(sha256), file)
-        if found != sha256:
-            problem = "is missing" if found is None else f"has been changed: its SHA-256 is {found}. It was not run"
-            raise NotBootstrapped(
-                f"The toolchain {job.store.uri(toolchain_key(sha256))} {problem}. Invoke {job.builder.name} with "
-                '{"action": "bootstrap", "force": true} to make it again.'
-            )
-        zipped = Former(file)
+        found = job.store.copy(key, file)
+        zipped = Former(file) if found == sha256 else None
     except BaseException:
         file.close()
         raise
-    zipped.at_once = MAX_PENDING_BYTES
-    weakref.finalize(zipped, file.close)
-    return zipped
+    weakref.finalize(zipped or file, file.close)
+    if zipped:
+        SHELF.put(sha256, zipped)
+    return found, zipped
 
 
 def load_deflater(toolchain: Toolchain) -> Deflater:
@@ -2257,7 +2356,8 @@ def collect_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> Toolc
     """Lay out what a build needs of the virtualenv, and prove that it works by running it.
 
     Compiled with "unchecked" hashes: timestamps would not survive the zip, and each build would
-    then compile Dulwich anew.
+    then compile Dulwich anew.  This file, which the git worker imports, is compiled too: with a hash
+    that is checked, so that what another version of it has made does no harm.
     """
     toolchain = Toolchain(space.toolchain)
     (toolchain.root / "bin").mkdir(parents=True)
@@ -2271,9 +2371,11 @@ def collect_toolchain(virtualenv: Path, space: Workspace, shell: Shell) -> Toolc
     for path in toolchain.packages.glob("*.dist-info/*"):
         if path.name in INSTALLER_FILES:
             path.unlink()
-    compiler = (sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+    compiler = (sys.executable, "-m", "compileall", "-q", "--invalidation-mode")
+    prefix = {"PYTHONPYCACHEPREFIX": str(toolchain.bytecode)}
     try:
-        shell.run(Command([*compiler, "-s", toolchain.root, toolchain.packages], cwd=space.root))
+        shell.run(Command([*compiler, "unchecked-hash", "-s", toolchain.root, toolchain.packages], cwd=space.root))
+        shell.run(Command([*compiler, "checked-hash", HERE / Path(__file__).name], cwd=space.root, environ=prefix))
         shell.run(Command([toolchain.uv, "--version"], cwd=space.root))
         proof = Command([sys.executable, "-c", TOOLCHAIN_PROOF], space.root, {"PYTHONPATH": str(toolchain.packages)})
         shell.run(proof)
@@ -2298,7 +2400,7 @@ def store_toolchain(
 ) -> dict[str, Any]:
     """Store a toolchain as the one in use; return what ``stored_toolchain`` will read."""
     parts = {part: archive.hex_digest for part, archive in archives.items()}
-    made = {"inputs": toolchain_inputs(builder), "parts": parts, "packages": packages}
+    made = {"inputs": toolchain_inputs(builder), "code": own_digest(), "parts": parts, "packages": packages}
     for archive in archives.values():
         store.upload_archive(toolchain_key(archive.hex_digest), archive)
     # The pointer goes last: whoever reads it finds what it points at.
@@ -2450,31 +2552,41 @@ class Source:
         return cls(settings.repository_url(repo_name), settings.username, token, key, passphrase, settings.known_hosts)
 
 
-def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, str] | None:
-    """Return the commit that is asked for and its ref, if a plain question to an HTTP server tells them.
+def look_command(source: Source, request: BuildRequest, space: Workspace) -> Command | None:
+    """Return the command of the child that asks a Git host at which commit a ref is; it needs no toolchain.
 
-    It needs no toolchain.  Else None: whatever is wrong, the clone finds it too, and says it in words.
+    None where a plain question to an HTTP server does not tell.
+    """
+    if origin(source.url)[0] not in ("https", "http") or (request.ref and is_full_id(request.ref)):
+        return None
+    names = [name.decode() for name in ref_names(request.ref)] if request.ref else ["HEAD"]
+    pair = f"{source.username or DEFAULT_USERNAME}:{source.token}"
+    question = {
+        "url": source.url,
+        "credentials": base64.b64encode(pair.encode()).decode() if source.token else None,
+        "names": names,
+        "seconds": STALL_SECONDS,
+        "answer": str(space.root / "refs.json"),
+    }
+    return Command(own_program(ask_refs, "-s"), space.root, stdin=json.dumps(question).encode(), is_ours=True)
+
+
+def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, str] | None:
+    """Return the commit that is asked for and its ref, if that can be told without a clone.
+
+    Else None: whatever is wrong, the clone finds it too, and says it in words.
     """
     if request.ref and is_full_id(request.ref):
         return request.ref, request.ref
-    if origin(source.url)[0] not in PORTS or origin(source.url)[0] == "ssh":
+    command = look_command(source, request, job.space)
+    if command is None:
         return None
-    answer = job.space.root / "refs.json"
-    names = [name.decode() for name in ref_names(request.ref)] if request.ref else ["HEAD"]
-    user = f"{source.username or DEFAULT_USERNAME}:{source.token}" if source.token else None
-    question = {"url": source.url, "user": user, "names": names, "seconds": STALL_SECONDS, "answer": str(answer)}
-    command = replace(look_command(job.space), stdin=json.dumps(question).encode())
     with job.log.step("look", f"[1/8] look at {source.url}"), contextlib.suppress(CommandFailed, OSError):
         job.shell.run(command)
-        found = json.loads(answer.read_bytes())
+        found = json.loads((job.space.root / "refs.json").read_bytes())
         if len(found) == 1 and is_full_id(found[0][1]):
             return found[0][1], short_ref(found[0][0])
     return None
-
-
-def look_command(space: Workspace) -> Command:
-    """Return the command of the child that asks a Git host."""
-    return Command(own_program(ask_refs, "-s", uses=[http_client]), space.root, is_ours=True)
 
 
 def http_client(url: str, seconds: float) -> Any:
@@ -2494,21 +2606,25 @@ def ask_refs() -> None:
     """Ask a Git host which commits some refs are at, and write them down.  Runs as a program of its own.
 
     It reads the list that a server sends without being told of a protocol version (gitprotocol-http(5)).
+    By the standard library: urllib3 takes longer to be there than a server to answer.
     """
+    import http.client
     import json
     import sys
+    import urllib.request
 
-    import urllib3
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            """Follow none: another host must not see the credentials."""
 
     job = json.load(sys.stdin)
-    headers = urllib3.make_headers(basic_auth=job["user"]) if job["user"] else {}
-    url = f"{job['url']}/info/refs?service=git-upload-pack"
+    request = urllib.request.Request(f"{job['url']}/info/refs?service=git-upload-pack")
+    if job["credentials"]:
+        request.add_header("Authorization", f"Basic {job['credentials']}")
     try:
-        reply = http_client(url, job["seconds"]).request(
-            "GET", url, headers=headers, redirect=False, preload_content=False
-        )
-        content = reply.read(10_000_000)
-    except urllib3.exceptions.HTTPError as error:
+        with urllib.request.build_opener(NoRedirects).open(request, timeout=job["seconds"]) as reply:
+            content = reply.read(10_000_000)
+    except (OSError, http.client.HTTPException) as error:
         sys.exit(f"It could not be asked: {type(error).__name__}")
     if reply.status != 200 or not content.startswith(b"001e# service=git-upload-pack\n0000"):
         sys.exit(f"It did not say: HTTP {reply.status}")
@@ -2549,9 +2665,31 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
 
 def git_worker_command(space: Workspace) -> Command:
     """Return the command of a git worker, to be prepared before anything else: its imports take longest."""
-    packages = Toolchain(space.toolchain).packages
-    argv: list[str | Path] = [sys.executable, "-s", HERE / Path(__file__).name, "git-worker"]
-    return Command(argv, space.root, {"PYTHONPATH": str(packages)}, is_ours=True)
+    toolchain = Toolchain(space.toolchain)
+    head = (HERE / Path(__file__).name).read_text().partition("\n# ---")[0]  # what it imports
+    argv = own_program(start_git_worker, "-s", begins=head)
+    return Command(
+        [*argv, HERE, toolchain.bytecode], space.root, {"PYTHONPATH": str(toolchain.packages)}, is_ours=True
+    )
+
+
+def start_git_worker() -> None:
+    """Wait until there is a toolchain, import Dulwich, and do the job.  Runs as a program of its own.
+
+    It begins with what this file imports, and only then imports this file: by the toolchain's bytecode of it,
+    since to compile it takes longer than all the rest.
+    """
+    import select
+    import sys
+
+    select.select([sys.stdin], [], [])  # the toolchain is there
+    sys.path.append(sys.argv[1])
+    sys.pycache_prefix = sys.argv[2]
+    import lambda_function
+
+    sys.pycache_prefix = None
+    lambda_function.limit_memory()
+    lambda_function.git_worker()
 
 
 def run_git_worker(source: Source, job: Mapping[str, Any], toolchain: Toolchain, shell: Shell) -> dict[str, Any]:
@@ -2619,8 +2757,11 @@ def limit_time(until: float) -> None:
 
 def git_worker() -> None:
     """Do the job on standard input with Dulwich, and write down the answer."""
+    importlib.invalidate_caches()  # Dulwich was not there when this process began
+    for name in ("dulwich.client", "dulwich.index", "dulwich.pack", "urllib3"):  # the job may come later
+        importlib.import_module(name)
     job = json.load(sys.stdin)
-    importlib.invalidate_caches()  # Dulwich may not have been there when this process began
+    importlib.invalidate_caches()  # nor what SSH takes
     try:
         if job["until"]:
             limit_time(job["until"])
@@ -4816,9 +4957,8 @@ def builder_inputs(job: Job) -> list[Any]:
     for name in RUNTIME_PROVIDES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             runtime[name] = importlib.metadata.version(name)
-    ours = hashlib.sha256((HERE / Path(__file__).name).read_bytes()).hexdigest()
-    settings = job.settings
-    return [ours, toolchain_inputs(job.builder), sys.version, runtime, dict(settings.client), settings.index_secret]
+    ours, settings = [own_digest(), toolchain_inputs(job.builder)], job.settings
+    return [*ours, sys.version, runtime, dict(settings.client), settings.index_secret]
 
 
 @dataclass(frozen=True)
@@ -6195,7 +6335,8 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     space, store, log = job.space, job.store, job.log
     with log.step("look", "[1/5] look for a toolchain"):
         stored = None if request.force else stored_toolchain(store, job.builder, space)
-        fits = stored is not None and all(store.holds(toolchain_key(each), each) for each in stored["parts"].values())
+        ours = stored is not None and stored.get("code") == own_digest()
+        fits = ours and all(store.holds(toolchain_key(each), each) for each in (stored or {})["parts"].values())
     if stored is not None and fits:
         log.say("The stored toolchain fits.")
         return bootstrap_result("unchanged", stored, job)
@@ -6230,34 +6371,39 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
-    if not request.force:
-        job.shell.prepare(look_command(job.space))
-    for name in names:
-        look_at_target(job.aws, name, job.builder)
-    take_ledgers(names, request, job)
-    targets = [preflight(name, request, job.builder, job.aws) for name in names]
+    found = [look_at_target(job.aws, name, job.builder) for name in names]
     source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
-    before = None if request.force else read_bundle(targets[0], job)
+    before = None if request.force else read_bundle(found[0], job)
+    may_look = before is not None and before.pinned and not request.dry_run
+    look = look_command(source, request, job.space) if may_look else None
+    if look:  # its interpreter is there by the time that this is the only build
+        job.shell.prepare(replace(look, stdin=b""))
+    take_ledgers(names, request, job)
+    if look:
+        job.shell.prepare(look)
+    # What a clone takes is laid out while the Git host is asked, if it need not be fetched for that.
+    early = job.unpacking.submit(get_toolchain, job) if look and len(SHELF) else None
+    targets = [preflight(name, request, job.builder, job.aws) for name in names]
+    if not request.force and found[0].code_sha256 != targets[0].code_sha256:
+        before = read_bundle(targets[0], job)
     if before and before.pinned and not request.dry_run and (commit := look_at_ref(source, request, job)):
         note_commit(*commit, job)
         if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
             return answer
-    # A file without a name: no build can change it.
-    with tempfile.TemporaryFile(dir=job.space.root) as file:
-        former = job.aside.submit(former_package, targets[0], file, job)
-        lay = functools.cache(lambda: job.unpacking.submit(take_over, before, former, job.space))
-        # Where the index has no say, they are most likely those of this build, too.
-        installer = fetch_project(source, request, job, lay if before and before.pinned else None)
-        note_commit(installer.checkout.commit, installer.checkout.ref, job)
-        if answer := earlier_answer(request, targets, job):
-            return answer
-        inputs = install_inputs(installer, job)  # before any code runs that could change what is read for it
-        fitting = before if before and still_fits(before, inputs, installer, job) else None
-        if fitting and (answer := unchanged(fitting, request, targets, job)):
-            return answer
-        compiled = before.compiled if before and job.settings.bytecode != "none" else {}
-        known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
-        made = make_package(installer, targets, known, job)
+    former = job.aside.submit(former_package, targets[0], job)
+    lay = functools.cache(lambda: job.unpacking.submit(take_over, before, former, job.space))
+    # Where the index has no say, they are most likely those of this build, too.
+    installer = fetch_project(source, request, Early(early, lay if before and before.pinned else None), job)
+    note_commit(installer.checkout.commit, installer.checkout.ref, job)
+    if answer := earlier_answer(request, targets, job):
+        return answer
+    inputs = install_inputs(installer, job)  # before any code runs that could change what is read for it
+    fitting = before if before and still_fits(before, inputs, installer, job) else None
+    if fitting and (answer := unchanged(fitting, request, targets, job)):
+        return answer
+    compiled = before.compiled if before and job.settings.bytecode != "none" else {}
+    known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
+    made = make_package(installer, targets, known, job)
     job.unpacking.submit(clear, job.space)
     told = package_result(made)
     bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
@@ -6306,16 +6452,25 @@ def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], 
     return build_result({**told, "ref": job.ledgers[0].entry.ref}, request, deployments, job)
 
 
-def fetch_project(source: Source, request: BuildRequest, job: Job, lay: Callable[[], Future[bool]] | None) -> Installer:
+@dataclass(frozen=True)
+class Early:
+    """What may have begun, or may begin, before there is a checkout."""
+
+    toolchain: Future[Toolchain] | None
+    lay: Callable[[], Future[bool]] | None
+    """Lays the dependencies of the package before into staging."""
+
+
+def fetch_project(source: Source, request: BuildRequest, early: Early, job: Job) -> Installer:
     """Get the toolchain, and with it the project.
 
     While the Git host is at work, uv is fetched, or that laid by which there is probably no need for uv.
     """
-    log = job.log
+    log, lay = job.log, early.lay
     with log.step("toolchain", "[1/8] get the toolchain"):
         if lay:
             lay()
-        toolchain = get_toolchain(job, *([] if lay else ["uv"]))
+        toolchain = early.toolchain.result() if early.toolchain else get_toolchain(job, *([] if lay else ["uv"]))
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
@@ -6357,12 +6512,11 @@ class Before:
     """Whether the package is to be stored."""
 
 
-def former_package(target: Target, file: IO[bytes], job: Job) -> Former | None:
-    """Fetch what the function runs now into a file; None if it is none of our packages, or cannot be had."""
+def former_package(target: Target, job: Job) -> Former | None:
+    """Fetch what the function runs now; None if it is none of our packages, or cannot be had."""
     package = Package.of(target.name, target.code_sha256)
     with contextlib.suppress(YoDawgError, OSError, zipfile.BadZipFile):
-        if job.store.copy(package.key, file) == package.hex_digest:
-            return Former(file)
+        return fetch_zip(package.key, package.hex_digest, job)[1]
     return None
 
 
