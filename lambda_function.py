@@ -95,6 +95,9 @@ HERE = Path(__file__).resolve().parent
 WORKSPACE_NAME = "yo-dawg"
 """One fixed name below /tmp: builds that embed their path then do so identically each time."""
 
+KEPT_NAME = "yo-dawg-kept"
+"""The folder beside it in which dependencies stay for a function's next build: see ``Kept``."""
+
 MAX_UNZIPPED_BYTES = 262_143_999
 """The most that Lambda takes of a package, layers included: "Unzipped size must be smaller than 262144000 bytes"."""
 
@@ -856,6 +859,7 @@ class Workspace:
     scratch = property(lambda self: self.root / "tmp")
     cache = property(lambda self: self.root / "cache")
     bin = property(lambda self: self.root / "bin")
+    kept = property(lambda self: self.root.parent / KEPT_NAME)
 
 
 @contextlib.contextmanager
@@ -863,7 +867,8 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
     """Make an empty workspace below tmp; at the end remove it, and where tmp is ours all else in it.
 
     Lambda keeps /tmp from one invocation to the next, also after a crash or a time-out: what an
-    earlier build left is swept out first.  Elsewhere (a test on a laptop), others use it too.
+    earlier build left is swept out first, but for the dependencies that this process knows it has kept.
+    Elsewhere (a test on a laptop), others use it too.
     """
     sweep(tmp, everything=tmp_is_ours)
     space = Workspace(tmp / WORKSPACE_NAME)
@@ -876,10 +881,13 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
             sweep(tmp, everything=tmp_is_ours)
 
 
-def clear(space: Workspace) -> None:
-    """Remove, while AWS is at work, what nobody needs once there is a package."""
-    for folder in (space.staging, space.pruned, space.checkout, space.sources, space.cache):
+def clear(space: Workspace, keep: Callable[[], object]) -> None:
+    """Remove, while AWS is at work, what nobody needs once there is a package, but for what is to be kept."""
+    for folder in (space.cache, space.checkout, space.sources, space.pruned):
         remove_tree(folder)
+    with contextlib.suppress(OSError, YoDawgError):
+        keep()
+    remove_tree(space.staging)
 
 
 def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
@@ -900,6 +908,8 @@ def sweep(tmp: Path, *, everything: bool) -> None:
     if everything and not os.access(tmp, os.R_OK | os.W_OK | os.X_OK):
         tmp.chmod(stat.S_IRWXU)  # a build has locked it
     for path in tmp.iterdir() if everything else [tmp / WORKSPACE_NAME]:
+        if path.name == KEPT_NAME and SHELF.kept:
+            continue
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
         else:
@@ -1811,7 +1821,8 @@ class Former:
         A file of which ``unchanged`` has the identity is what the member of its name holds.
         """
         self._file, self._unchanged = file, unchanged  # the file must not be closed
-        self._written: dict[str, tuple[Identity, int]] = {}
+        self.written: dict[str, tuple[Identity, int]] = {}
+        """For members that lie in files of ours: which they are, and since when."""
         with zipfile.ZipFile(file) as archive:
             self.comment = archive.comment
             ours = archive.comment.startswith(ZIP_MADE.encode())
@@ -1846,13 +1857,11 @@ class Former:
     def extract(self, name: str, target: str, show: Callable[[Packed], object] = lambda piece: None) -> None:
         """Write a member's content to a file that is not there yet, and show it to somebody else."""
         info = self._members[name]
-        with open(target, "xb", buffering=0) as file:
+        with open(target, "xb", buffering=0, opener=functools.partial(os.open, mode=read_only(info))) as file:
             for piece in self._inflated(info):
                 write_all(file, piece)
                 show(piece)
-        if info.external_attr >> 16 & stat.S_IXUSR:
-            Path(target).chmod(0o755)
-        self._written[name] = since_when(os.stat(target))
+            self.written[name] = since_when(os.fstat(file.fileno()))
 
     def copy_beginning(self, files: Sequence[Known], target: IO[bytes]) -> list[zipfile.ZipInfo]:
         """Write all members before the first that is not the file in its place; return them."""
@@ -1871,8 +1880,7 @@ class Former:
     def find(self, info: zipfile.ZipInfo, file: IO[bytes]) -> zipfile.ZipInfo | None:
         """Return the member that holds what this file holds; if there is none, the file is at its beginning.
 
-        Compared byte by byte, unless we wrote it ourselves and nobody has touched it since.  Not by the CRC: two
-        files of the same size may have the same one.
+        Compared byte by byte.  Not by the CRC: two files of the same size may have the same one.
         """
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
@@ -1880,12 +1888,14 @@ class Former:
         status = os.fstat(file.fileno())
         if self._unchanged.get(info.filename) == identity(status):
             return ours
-        if self._written.get(info.filename) == since_when(status):
-            return ours
         if all(file.read(len(piece)) == piece for piece in self._inflated(ours)):
             return ours
         file.seek(0)
         return None
+
+    def find_written(self, info: zipfile.ZipInfo, status: os.stat_result) -> zipfile.ZipInfo | None:
+        """Return the member of a file that we wrote ourselves and nobody has touched since, if it is one."""
+        return self._members[info.filename] if self.written.get(info.filename) == since_when(status) else None
 
     def compressed(self, info: zipfile.ZipInfo) -> bytes:
         """Return a member's content as it is in the zip; by offset, since several threads read."""
@@ -1912,12 +1922,30 @@ class Former:
         yield inflater.flush()
 
 
-class Shelf:
-    """Zips that this environment keeps from one invocation to the next, the one used last last.
+@dataclass(frozen=True)
+class Kept:
+    """A package's dependencies, laid out, that stay in /tmp for the function's next build.
 
-    They are in files without names, and who has them open is closed to its children: no project's code can
-    get at them.
+    A project's code runs as our user, and can reach them.  But nobody may write to these files, and to give
+    oneself that right, as to put another file in the place of one, is a change of which the kernel notes the
+    moment (ctime, which nobody can set).  Files that are of the moment they were are what they were.
     """
+
+    package: str
+    """The digest of the package, in base64."""
+    files: Mapping[str, tuple[Identity, int]]
+    """For each file ``since_when`` it is as it is."""
+
+
+class Shelf:
+    """What this environment keeps from one invocation to the next: zips, the one used last last, and dependencies.
+
+    The zips are in files without names, and who has them open is closed to its children: no project's code
+    can get at them.
+    """
+
+    kept: Kept | None = None
+    """What lies in /tmp beside the workspace."""
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -1986,7 +2014,11 @@ def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Form
 
     def pack(name: str, path: Path, meant: Identity | None) -> tuple[zipfile.ZipInfo, Packed] | None:
         try:
-            info = zip_info(name, make_readable(path))
+            status = make_readable(path)
+            info = zip_info(name, status)
+            if alike and meant in (None, identity(status)) and (ours := alike.find_written(info, status)):
+                info.CRC = ours.CRC
+                return info, alike.compressed(ours)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
                 if meant and meant != identity(os.fstat(opened.fileno())):
                     raise OSError(errno.ESTALE, "it is another file than it was", str(path))
@@ -2091,6 +2123,11 @@ def zip_name(name: str) -> str:
     except UnicodeEncodeError:
         raise PackageError(f"The package holds a file whose name is not UTF-8: {name!r}. Rename it.") from None
     return name
+
+
+def read_only(info: zipfile.ZipInfo) -> int:
+    """Return the mode of a file that nobody may write to and all may read, executable if it is in the zip."""
+    return 0o555 if info.external_attr >> 16 & stat.S_IXUSR else 0o444
 
 
 def make_readable(path: Path) -> os.stat_result:
@@ -2618,11 +2655,12 @@ def ask_refs() -> None:
             """Follow none: another host must not see the credentials."""
 
     job = json.load(sys.stdin)
-    request = urllib.request.Request(f"{job['url']}/info/refs?service=git-upload-pack")
+    request = urllib.request.Request(f"{job['url']}/info/refs?service=git-upload-pack")  # noqa: S310  # https or http
     if job["credentials"]:
         request.add_header("Authorization", f"Basic {job['credentials']}")
     try:
-        with urllib.request.build_opener(NoRedirects).open(request, timeout=job["seconds"]) as reply:
+        opened = urllib.request.build_opener(NoRedirects).open(request, timeout=job["seconds"])
+        with opened as reply:
             content = reply.read(10_000_000)
     except (OSError, http.client.HTTPException) as error:
         sys.exit(f"It could not be asked: {type(error).__name__}")
@@ -2668,9 +2706,7 @@ def git_worker_command(space: Workspace) -> Command:
     toolchain = Toolchain(space.toolchain)
     head = (HERE / Path(__file__).name).read_text().partition("\n# ---")[0]  # what it imports
     argv = own_program(start_git_worker, "-s", begins=head)
-    return Command(
-        [*argv, HERE, toolchain.bytecode], space.root, {"PYTHONPATH": str(toolchain.packages)}, is_ours=True
-    )
+    return Command([*argv, HERE, toolchain.bytecode], space.root, {"PYTHONPATH": str(toolchain.packages)}, is_ours=True)
 
 
 def start_git_worker() -> None:
@@ -5077,13 +5113,79 @@ def unpack_bundle(bundle: Bundle, former: Former, space: Workspace) -> bool:
     def write(name: str) -> bool:
         target, digest = f"{space.pruned if name in taken else space.staging}/{name}", hashlib.sha256()
         former.extract(name, target, digest.update)
-        if base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == digests[name]:  # as a RECORD has it
+        if in_record(digest) == digests[name]:
             return True
         os.unlink(target)
         return name in taken
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return all([*pool.map(write, there)])
+
+
+def take_kept(code_sha256: str, former: Former, space: Workspace) -> bool:
+    """Let the kept dependencies of this package be staging; say whether they are what they were."""
+    kept = SHELF.kept
+    if kept is None or kept.package != code_sha256:
+        return False
+    SHELF.kept = None
+    os.rmdir(space.staging)
+    os.rename(space.kept, space.staging)
+    with contextlib.suppress(PackageError):
+        if {name: since_when(status) for name, _, status in walk(space.staging)} == kept.files:
+            former.written |= kept.files
+            return True
+    return False
+
+
+def drop_kept(space: Workspace) -> None:
+    """Remove the dependencies that were kept."""
+    SHELF.kept = None
+    if space.kept.exists():
+        remove_tree(space.kept)
+
+
+def keep_dependencies(made: Made, written: Mapping[str, tuple[Identity, int]], space: Workspace) -> None:
+    """Keep a package's dependencies and their bytecode for the next build, each if it is what it was when it was made.
+
+    Nothing of a project runs any more, or will before they are read-only.
+    """
+    bundle, there = made.bundle, {name: path for name, path, _ in made.files}
+    digests, taken = bundle.installed.digests, bundle.pruned.taken
+    total = sum(status.st_size for _, _, status in made.files)
+    is_plain = not taken.keys() & there.keys() and not digests.keys() - taken.keys() - there.keys()
+    if not (bundle.inputs and is_plain and total <= MAX_SHELF_BYTES):
+        return
+    files = {}
+    for name, path, status in made.files:
+        if source_of(name) not in digests:
+            path.unlink()  # the project's
+            continue
+        digest = bundle.compiled.get(name) or digests.get(name)
+        if written.get(name) != since_when(status):
+            content = path.read_bytes()
+            is_ours = name in bundle.compiled
+            found = bytecode_digest(there[source_of(name)], content) if is_ours else in_record(hashlib.sha256(content))
+            if found != digest or str(path) != f"{space.staging}/{name}":
+                return
+        if status.st_mode & 0o222:
+            path.chmod(0o555 if status.st_mode & stat.S_IXUSR else 0o444)
+        files[name] = since_when(path.lstat())
+    for entry in [*entries_below(space.staging)][::-1]:
+        if entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(entry.path)
+    if files and not os.access(space.staging / next(iter(files)), os.W_OK):  # nobody is above such rights here
+        os.rename(space.staging, space.kept)
+        SHELF.kept = Kept(made.archive.sha256, files)
+
+
+def open_dependencies(compiled: Iterable[str], staging: Path) -> None:
+    """Let a make_dist.sh find the dependencies of the package before as it finds new ones: writable, without bytecode."""
+    for name in compiled:
+        with contextlib.suppress(OSError):
+            os.unlink(staging / name)
+    for _, path, status in walk(staging):
+        path.chmod(status.st_mode | stat.S_IWUSR)
 
 
 # --- Stage: stage the project ---------------------------------------------------------------------
@@ -5200,6 +5302,8 @@ class Proof:
     """Whether all of the function's layers were there."""
     layer_bytes: int = 0
     """What they unzip to."""
+    intact: frozenset[str] = frozenset()
+    """The files that nobody has touched since before the import."""
 
 
 def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
@@ -5351,7 +5455,9 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
         "seconds": SECONDS_TO_IMPORT,
         "answer": str(answer),
     }
-    change_modes(space, "a-w", job.shell)
+    trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
+    for tree in trees:
+        close_tree(tree)
     try:
         printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()))
         ending = "ended the process"
@@ -5359,7 +5465,8 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
         refuse_if_disk_full(error, space)
         printed, ending = error.tail, error.ending
     check_workspace(space, PackageError)
-    change_modes(space, "u+rwX", job.shell)
+    for tree in trees:
+        open_folders(tree)
     proof = read_proof(answer, CommandFailed(0, printed.splitlines()).tail, ending)
     return replace(
         proof,
@@ -5376,15 +5483,38 @@ def prover_command(opt: str, job: Job) -> Command:
     return Command(own_program(import_handler, "-s"), staging, {"LD_LIBRARY_PATH": libraries})
 
 
-def change_modes(space: Workspace, modes: str, shell: Shell) -> None:
-    """Make staging and the layers read-only, as in Lambda, or ours again.  With coreutils: trees may be deep."""
-    trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
-    try:
-        shell.run(Command(["chmod", "-R", modes, *trees], space.root, is_ours=True))
-    except CommandFailed as error:
-        raise PackageError(
-            f"Cannot work with what the project made: chmod {error.ending}.{error.quoted_tail}"
-        ) from None
+def close_files(listing: Listing) -> Listing:
+    """Make files read-only, as in Lambda; return what they are now."""
+    closed = []
+    for name, path, status in listing:
+        if status.st_mode & 0o222:
+            path.chmod(stat.S_IMODE(status.st_mode) & ~0o222)
+            closed.append((name, path, path.stat()))
+        else:
+            closed.append((name, path, status))
+    return closed
+
+
+def close_tree(root: Path) -> None:
+    """Make all in a tree read-only."""
+    folders = [str(root)]
+    for entry in entries_below(root):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        elif not entry.is_symlink() and (mode := entry.stat().st_mode) & 0o222:
+            os.chmod(entry.path, stat.S_IMODE(mode) & ~0o222)
+    for folder in folders:
+        os.chmod(folder, stat.S_IRUSR | stat.S_IXUSR)
+
+
+def open_folders(root: Path) -> None:
+    """Let us change what is in the folders of a tree, whatever modes they have."""
+    todo = [str(root)]
+    while todo:
+        folder = todo.pop()
+        os.chmod(folder, stat.S_IRWXU)
+        with os.scandir(folder) as entries:
+            todo += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def read_proof(path: Path, tail: str, ending: str) -> Proof:
@@ -5551,16 +5681,27 @@ def lay_former_bytecode(
     laid: dict[str, str] = {}
     if former is None:
         return laid
-    files = {name: path for name, path, _ in listing}
+    files = {name: (path, status) for name, path, status in listing}
     for name, digest in compiled.items():
-        source = files.get(source_of(name))
-        if name in files or source is None or source_of(name) not in installed.owners or name not in former.names:
+        if source_of(name) not in files or source_of(name) not in installed.owners or name not in former.names:
             continue
-        content, target = former.read(name), Path(importlib.util.cache_from_source(str(source)))
-        fits = target.name == PurePosixPath(name).name and content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
-        if fits and bytecode_digest(source, content) == digest and not target.parent.is_symlink():
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(content)
+        source, status = files[source_of(name)]
+        is_ours = former.written.get(source_of(name)) == since_when(status)
+        if name in files:  # kept, unless the project made it
+            path, status = files[name]
+            if former.written.get(name) == since_when(status):
+                if is_ours:
+                    laid[name] = digest
+                else:
+                    path.unlink()
+            continue
+        content, target = former.read(name), importlib.util.cache_from_source(str(source))
+        fits = target.endswith(name.rpartition("/")[2]) and content.startswith(
+            importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
+        )
+        if fits and bytecode_digest(source, content) == digest and not os.path.islink(os.path.dirname(target)):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            former.extract(name, target)
             laid[name] = digest
     return laid
 
@@ -5568,6 +5709,11 @@ def lay_former_bytecode(
 def source_of(name: str) -> str:
     """Return the name of the module that this bytecode was made of; of any other file, its own name."""
     return re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
+
+
+def in_record(digest: Any) -> str:
+    """Return a digest as a RECORD has it."""
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 
 def bytecode_digest(source: Path, content: bytes) -> str:
@@ -5602,7 +5748,8 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
     wanted = {importlib.util.cache_from_source(name): files[name][0] for name in names}
     digests: dict[str, str] = {}
     for name in laid.keys() & files.keys():
-        if name in wanted and bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]:
+        is_intact = {name, source_of(name)} <= proof.intact
+        if name in wanted and (is_intact or bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]):
             digests[name] = laid[name]
         else:
             files.pop(name)[0].unlink()
@@ -6390,8 +6537,10 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         note_commit(*commit, job)
         if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
             return answer
+    if SHELF.kept and SHELF.kept.package != targets[0].code_sha256:
+        drop_kept(job.space)
     former = job.aside.submit(former_package, targets[0], job)
-    lay = functools.cache(lambda: job.unpacking.submit(take_over, before, former, job.space))
+    lay = functools.cache(lambda: job.unpacking.submit(take_over, before, targets[0], former, job.space))
     # Where the index has no say, they are most likely those of this build, too.
     installer = fetch_project(source, request, Early(early, lay if before and before.pinned else None), job)
     note_commit(installer.checkout.commit, installer.checkout.ref, job)
@@ -6404,7 +6553,9 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     compiled = before.compiled if before and job.settings.bytecode != "none" else {}
     known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
     made = make_package(installer, targets, known, job)
-    job.unpacking.submit(clear, job.space)
+    package_before, keeps = former.result(), not request.dry_run and job.settings.tmp_is_ours
+    keep = functools.partial(keep_dependencies, made, package_before.written if package_before else {}, job.space)
+    job.unpacking.submit(clear, job.space, keep if keeps else lambda: None)
     told = package_result(made)
     bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
@@ -6492,6 +6643,8 @@ class Made:
     archive: Archive
     warnings: tuple[str, ...]
     bundle: Bundle
+    files: Listing
+    """All that is in it, as it lies in staging."""
 
 
 @dataclass(frozen=True)
@@ -6532,8 +6685,10 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             bundle = before.bundle if is_known else None
             if bundle is None:
                 empty_staging(space)
+            elif (checkout.project / "make_dist.sh").is_file():
+                open_dependencies(before.compiled, space.staging)
             installed = bundle.installed if bundle else install_requirements(installer)
-            listing = walk(space.staging)
+            listing = [] if bundle else walk(space.staging)
             if not ((checkout.project / "make_dist.sh").is_file() or read_patterns(checkout.project)):
                 ahead.add(entry for entry in listing if place_in_package(entry[0]) == 0)
             log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
@@ -6549,9 +6704,11 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
         with log.step("stage", "[5/8] stage the project"):
             stage(checkout, rules, job.shell, log)
+            before_stage = pruned
             get_ready(targets, job)
             listing = walk(space.staging)
             pruned = keep_imported(listing, installed, pruned, space)
+            listing = listing if pruned is before_stage else walk(space.staging)
             laid = lay_former_bytecode(listing, before.former.result(), before.compiled, installed)
             warnings = [
                 *checkout.warnings,
@@ -6560,21 +6717,23 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 *(each for target in targets for each in check_handler(space.staging, target)),
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            listing = walk(space.staging)
             ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
             guesses = job.settings.bytecode != "none" and job.settings.proof != "off"
             likely = likely_modules(targets, {name: path for name, path, _ in listing}) if guesses else []
             with ahead.paused():  # the proof is waited for, and not what is compressed
                 laid |= compile_ahead(likely, listing, installed, job)
-            ahead.add(walk(space.staging))
+            listing = close_files(walk(space.staging))
+            ahead.add(listing)
             if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
                 ahead.store([target.name for target in targets])
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
+            closed, listing = listing, walk(space.staging)
         with log.step("zip", "[7/8] compile and zip"):
             proof = Proof(
                 loaded=frozenset().union(*(each.loaded for _, each in proofs)),
                 layer_bytes=max(each.layer_bytes for _, each in proofs),
+                intact=same_files(closed, listing),
             )
             compiled = write_bytecode(proof, laid, installed, job)
             sizes = package_sizes(compiled.files, installed.owners)
@@ -6583,7 +6742,15 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             ahead.shipped = archive.sha256
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     bundle = replace(bundle, compiled=compiled.digests)
-    return Made(checkout, installed, pruned, sizes, archive, (*warnings, *compiled.warnings), bundle)
+    return Made(
+        checkout, installed, pruned, sizes, archive, (*warnings, *compiled.warnings), bundle, files=compiled.files
+    )
+
+
+def same_files(before: Listing, now: Listing) -> frozenset[str]:
+    """Return the names of the files that nobody has touched in between."""
+    then = {name: since_when(status) for name, _, status in before}
+    return frozenset(name for name, _, status in now if then.get(name) == since_when(status))
 
 
 def get_ready(targets: Sequence[Target], job: Job) -> None:
@@ -6692,14 +6859,20 @@ class Ahead:
             yield from new
 
 
-def take_over(bundle: Bundle | None, former: Future[Former | None], space: Workspace) -> bool:
+def take_over(bundle: Bundle | None, target: Target, former: Future[Former | None], space: Workspace) -> bool:
     """Lay the dependencies of the package before into staging; say whether they could be had from it."""
     package = former.result()
-    return bundle is not None and package is not None and unpack_bundle(bundle, package, space)
+    if bundle is None or package is None:
+        return False
+    if take_kept(target.code_sha256, package, space):
+        return True
+    empty_staging(space)
+    return unpack_bundle(bundle, package, space)
 
 
 def empty_staging(space: Workspace) -> None:
-    """Take out of staging what turned out not to fit."""
+    """Take out of staging what turned out not to fit, and make room."""
+    drop_kept(space)
     for folder in (space.staging, space.pruned):
         if any(folder.iterdir()):
             remove_tree(folder)
@@ -7243,6 +7416,8 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     give_back_memory()
     if settings.tmp_is_ours:
         kill_leftovers()
+    if not isinstance(request, BuildRequest):
+        SHELF.kept = None  # and so it is swept out
     with (
         workspace(settings.tmp, tmp_is_ours=settings.tmp_is_ours) as space,
         contextlib.closing(Log(settings.secrets, space.root)) as log,
