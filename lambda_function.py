@@ -1464,8 +1464,7 @@ class Store:
 
     def upload_archive(self, key: str, archive: Archive) -> None:
         """Store a zip."""
-        with archive.path.open("rb") as body:
-            self.upload(key, body, "application/zip", archive.sha256)
+        self.upload(key, archive.zipped.file, "application/zip", archive.sha256)
 
     def upload_json(self, key: str, value: object) -> None:
         """Store a value as JSON."""
@@ -1668,7 +1667,7 @@ def deadline(milliseconds: int, log: Log) -> Iterator[None]:
 class Archive:
     """A zip that was written."""
 
-    path: Path
+    zipped: Former
     sha256: str
     """Base64, as Lambda reports it in CodeSha256."""
     zip_bytes: int
@@ -1779,7 +1778,7 @@ LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
 In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
 MAX_SHELF_BYTES = 1 << 27
-"""How much of zips an environment keeps for its next invocation; of a small /tmp, no more than a sixteenth."""
+"""How much of zips an environment keeps for its next invocation; of a small /tmp, no more than an eighth."""
 
 BATCH = 1 << 18
 """How much of small files is compressed by one thread at a time."""
@@ -1809,25 +1808,46 @@ ZLIB = Deflater(f"zlib {zlib.ZLIB_RUNTIME_VERSION}", lambda content: zlib.compre
 """What is there before there is a toolchain.  It is the runtime's, and may be another tomorrow."""
 
 
+class Owned:
+    """An open file, which is closed once nobody has this any more."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Take care of a file."""
+        self.file = file
+        weakref.finalize(self, file.close)
+
+
+def unnamed_file(space: Workspace) -> Owned:
+    """Return a new file without a name in the workspace: no build can get at it."""
+    return Owned(tempfile.TemporaryFile(dir=space.root))
+
+
 class Former:
     """A package that was made before: what has not changed since need not be compressed again."""
 
     at_once = 1 << 23
     """How large a file is inflated as a whole: each processor may be at one."""
 
-    def __init__(self, file: IO[bytes], unchanged: Mapping[str, Identity] = MappingProxyType({})) -> None:
-        """Read the directory of a zip; raise BadZipFile.
+    def __init__(
+        self,
+        file: IO[bytes],
+        unchanged: Mapping[str, Identity] = MappingProxyType({}),
+        directory: zipfile.ZipFile | None = None,
+    ) -> None:
+        """Read the directory of a zip, unless it is known; raise BadZipFile.
 
         A file of which ``unchanged`` has the identity is what the member of its name holds.
         """
-        self._file, self._unchanged = file, unchanged  # the file must not be closed
+        self.file, self._unchanged = file, unchanged  # the file must not be closed
+        self.owner: Owned | None = None
+        """Who closes it, if that is to be when this is not needed any more."""
         self.written: dict[str, tuple[Identity, int]] = {}
         """For members that lie in files of ours: which they are, and since when."""
-        with zipfile.ZipFile(file) as archive:
+        with contextlib.nullcontext(directory) if directory else zipfile.ZipFile(file) as archive:
             self.comment = archive.comment
             ours = archive.comment.startswith(ZIP_MADE.encode())
-            self._members = {info.filename: info for info in archive.infolist() if ours}
-            self._end = archive.start_dir
+            self._members = {info.filename: info for info in archive.filelist if ours}
+            self.end = archive.start_dir
 
     @property
     def names(self) -> Iterable[str]:
@@ -1841,14 +1861,14 @@ class Former:
 
     def fileno(self) -> int:
         """Return the descriptor of its file."""
-        return self._file.fileno()
+        return self.file.fileno()
 
-    def hex_digest(self) -> str:
-        """Return its SHA-256 in hex."""
+    def digest(self) -> Any:
+        """Reckon its SHA-256."""
         digest = hashlib.sha256()
         for piece in self._pieces(0, self.size):
             digest.update(piece)
-        return digest.hexdigest()
+        return digest
 
     def read(self, name: str) -> bytes:
         """Return a member's content."""
@@ -1863,19 +1883,21 @@ class Former:
                 show(piece)
             self.written[name] = since_when(os.fstat(file.fileno()))
 
-    def copy_beginning(self, files: Sequence[Known], target: IO[bytes]) -> list[zipfile.ZipInfo]:
-        """Write all members before the first that is not the file in its place; return them."""
-        members, same = list(self._members.values()), 0
-        for info, (name, path, _) in zip(members, files, strict=False):
+    def beginning(self, files: Sequence[Known]) -> list[zipfile.ZipInfo]:
+        """Return all members before the first that is not the file in its place."""
+        members = list(self._members.values())
+        for number, (info, (name, path, _)) in enumerate(zip(members, files, strict=False)):
             status = path.stat()
-            if info.filename != name or self._unchanged.get(name) != identity(status):
-                break
-            if info.external_attr != zip_info(name, status).external_attr:
-                break
-            same += 1
-        end = members[same].header_offset if same < len(members) else self._end
+            is_same = info.filename == name and self._unchanged.get(name) == identity(status)
+            if not is_same or info.external_attr != zip_info(name, status).external_attr:
+                return members[:number]
+        return members[: len(files)]
+
+    def copy_beginning(self, members: Sequence[zipfile.ZipInfo], target: IO[bytes]) -> None:
+        """Write its first members."""
+        count = len(members)
+        end = [*self._members.values()][count].header_offset if count < len(self._members) else self.end
         target.writelines(self._pieces(0, end))
-        return members[:same]
 
     def find(self, info: zipfile.ZipInfo, file: IO[bytes]) -> zipfile.ZipInfo | None:
         """Return the member that holds what this file holds; if there is none, the file is at its beginning.
@@ -1885,17 +1907,19 @@ class Former:
         ours = self._members.get(info.filename)
         if ours is None or ours.file_size != info.file_size:
             return None
-        status = os.fstat(file.fileno())
-        if self._unchanged.get(info.filename) == identity(status):
-            return ours
         if all(file.read(len(piece)) == piece for piece in self._inflated(ours)):
             return ours
         file.seek(0)
         return None
 
-    def find_written(self, info: zipfile.ZipInfo, status: os.stat_result) -> zipfile.ZipInfo | None:
-        """Return the member of a file that we wrote ourselves and nobody has touched since, if it is one."""
-        return self._members[info.filename] if self.written.get(info.filename) == since_when(status) else None
+    def find_known(self, info: zipfile.ZipInfo, status: os.stat_result) -> zipfile.ZipInfo | None:
+        """Return the member that holds what a file of this status holds, if that is known without a look into it.
+
+        It is, of a file that is unchanged, and of one that we wrote ourselves and nobody has touched since.
+        """
+        name = info.filename
+        is_known = self._unchanged.get(name) == identity(status) or self.written.get(name) == since_when(status)
+        return self._members[name] if is_known and name in self._members else None
 
     def compressed(self, info: zipfile.ZipInfo) -> bytes:
         """Return a member's content as it is in the zip; by offset, since several threads read."""
@@ -1958,14 +1982,14 @@ class Shelf:
     def put(self, sha256: str, zipped: Former) -> None:
         """Keep a zip under its digest, in hex, and no more others than there is room for."""
         self._zips[sha256] = self._zips.pop(sha256, zipped)
-        room = min(MAX_SHELF_BYTES, shutil.disk_usage(zipped.fileno()).total // 16)
+        room = min(MAX_SHELF_BYTES, shutil.disk_usage(zipped.fileno()).total // 8)
         while sum(each.size for each in self._zips.values()) > room:
             self._zips.pop(next(iter(self._zips)))
 
     def get(self, sha256: str) -> Former | None:
         """Return the zip with this digest, which is reckoned again."""
         zipped = self._zips.get(sha256)
-        if zipped is None or zipped.hex_digest() != sha256:
+        if zipped is None or zipped.digest().hexdigest() != sha256:
             return None
         self.put(sha256, zipped)
         return zipped
@@ -1976,55 +2000,69 @@ SHELF = Shelf()
 
 def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
     """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
-    return zip_files(walk(tree), target, former, deflater)
-
-
-def zip_files(listing: Listing, target: Path, former: Former | None, deflater: Deflater) -> Archive:
-    """Zip files in the order in which they come; else as ``write_zip``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
+    return zip_files(walk(tree), Owned(target.open("x+b", buffering=BLOCK)), [former] if former else [], deflater)
+
+
+def zip_files(listing: Listing, target: Owned, formers: Sequence[Former], deflater: Deflater) -> Archive:
+    """Zip files in the order in which they come; else as ``write_zip``.
+
+    What lies in the target beyond the beginning of the first former zip is overwritten.
+    """
     files = [(name, path, None) for name, path, _ in listing]
-    with target.open("xb", buffering=BLOCK) as file, zipfile.ZipFile(file, "w") as archive:
-        if former and former.comment == deflater.comment:
-            archive.filelist += former.copy_beginning(files, file)
-            archive.start_dir = file.tell()
-        write_members(files[len(archive.filelist) :], archive, former, deflater)
-        infos = archive.filelist
-    with target.open("rb") as written:
-        sha256 = in_base64(hashlib.file_digest(written, "sha256"))
+    alike = [former for former in formers if former.comment == deflater.comment]
+    begun = alike[0].beginning(files) if alike else []
+    file = target.file
+    is_begun = bool(begun) and alike[0].owner is target
+    file.seek(alike[0].end if is_begun else 0)
+    if begun and not is_begun:
+        alike[0].copy_beginning(begun, file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.filelist += begun
+        archive.start_dir = file.tell()
+        write_members(files[len(begun) :], archive, alike, deflater)
+    file.truncate()
+    file.flush()
+    zipped = Former(file, directory=archive)
+    zipped.owner = target
     return Archive(
-        path=target,
-        sha256=sha256,
-        zip_bytes=target.stat().st_size,
-        unzipped_bytes=sum(info.file_size for info in infos),
-        files=len(infos),
+        zipped=zipped,
+        sha256=in_base64(zipped.digest()),
+        zip_bytes=zipped.size,
+        unzipped_bytes=sum(info.file_size for info in archive.filelist),
+        files=len(archive.filelist),
     )
 
 
-def write_members(files: Iterable[Known], archive: zipfile.ZipFile, former: Former | None, deflater: Deflater) -> None:
+def write_members(
+    files: Iterable[Known], archive: zipfile.ZipFile, formers: Iterable[Former], deflater: Deflater
+) -> None:
     """Write files into a zip, with one date and our own modes for all.
 
     On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than
     the files' owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
-    What the former zip holds is taken over, if the same deflater made it.
+    What a former zip holds is taken over, if the same deflater made it.
     A file that is not the one meant is left out: it may be gone, or a project's code has put a link or
     a pipe in its place.
     Raises PackageError for names that a zip cannot hold, and OSError where none is meant in particular.
     """
-    alike = former if former and former.comment == deflater.comment else None
+    alike = [former for former in formers if former.comment == deflater.comment]
 
     def pack(name: str, path: Path, meant: Identity | None) -> tuple[zipfile.ZipInfo, Packed] | None:
         try:
             status = make_readable(path)
             info = zip_info(name, status)
-            if alike and meant in (None, identity(status)) and (ours := alike.find_written(info, status)):
-                info.CRC = ours.CRC
-                return info, alike.compressed(ours)
+            for each in alike:
+                if meant in (None, identity(status)) and (ours := each.find_known(info, status)):
+                    info.CRC = ours.CRC
+                    return info, each.compressed(ours)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
                 if meant and meant != identity(os.fstat(opened.fileno())):
                     raise OSError(errno.ESTALE, "it is another file than it was", str(path))
-                if alike and (ours := alike.find(info, opened)):
-                    info.CRC = ours.CRC
-                    return info, alike.compressed(ours)
+                for each in alike:
+                    if ours := each.find(info, opened):
+                        info.CRC = ours.CRC
+                        return info, each.compressed(ours)
                 content = opened.read(info.file_size + 1)  # and no more, should it grow
             if len(content) != info.file_size:
                 raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
@@ -2312,16 +2350,13 @@ def fetch_zip(key: str, sha256: str, job: Job) -> tuple[str | None, Former | Non
     """
     if kept := SHELF.get(sha256):
         return sha256, kept
-    file = tempfile.TemporaryFile(dir=job.space.root)  # noqa: SIM115 (it is read as long as the zip is)
-    try:
-        found = job.store.copy(key, file)
-        zipped = Former(file) if found == sha256 else None
-    except BaseException:
-        file.close()
-        raise
-    weakref.finalize(zipped or file, file.close)
-    if zipped:
-        SHELF.put(sha256, zipped)
+    owned = unnamed_file(job.space)
+    found = job.store.copy(key, owned.file)
+    if found != sha256:
+        return found, None
+    zipped = Former(owned.file)
+    zipped.owner = owned
+    SHELF.put(sha256, zipped)
     return found, zipped
 
 
@@ -5185,7 +5220,7 @@ def open_dependencies(compiled: Iterable[str], staging: Path) -> None:
         with contextlib.suppress(OSError):
             os.unlink(staging / name)
     for _, path, status in walk(staging):
-        path.chmod(status.st_mode | stat.S_IWUSR)
+        path.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
 
 
 # --- Stage: stage the project ---------------------------------------------------------------------
@@ -5304,6 +5339,8 @@ class Proof:
     """What they unzip to."""
     intact: frozenset[str] = frozenset()
     """The files that nobody has touched since before the import."""
+    listing: Listing | None = None
+    """All that there is after it, if somebody has looked."""
 
 
 def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
@@ -5739,7 +5776,7 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
     would make too large for Lambda some goes without, with a warning.
     """
     space, setting = job.space, job.settings.bytecode
-    listing = walk(space.staging)
+    listing = walk(space.staging) if proof.listing is None else proof.listing
     if setting == "none":
         return Compiled(listing, {})
     files = {name: (path, status) for name, path, status in listing}
@@ -6523,13 +6560,14 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     before = None if request.force else read_bundle(found[0], job)
     may_look = before is not None and before.pinned and not request.dry_run
     look = look_command(source, request, job.space) if may_look else None
+    early = None
     if look:  # its interpreter is there by the time that this is the only build
         job.shell.prepare(replace(look, stdin=b""))
+        # So is what a clone takes, if it need not be fetched for that.
+        early = job.unpacking.submit(get_toolchain, job) if len(SHELF) else None
     take_ledgers(names, request, job)
     if look:
         job.shell.prepare(look)
-    # What a clone takes is laid out while the Git host is asked, if it need not be fetched for that.
-    early = job.unpacking.submit(get_toolchain, job) if look and len(SHELF) else None
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
     if not request.force and found[0].code_sha256 != targets[0].code_sha256:
         before = read_bundle(targets[0], job)
@@ -6559,14 +6597,17 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     told = package_result(made)
     bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
     packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
+    SHELF.put(made.archive.hex_digest, made.archive.zipped)
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
             for package in packages:
                 store_package(package, made.archive, job)
-                store_bundle(package, bundle, job)
+            noted = [job.aside.submit(store_bundle, package, bundle, job) for package in packages]
             deployments = deploy_all(packages, targets, request, job)
+            for each in noted:
+                each.result()
     return build_result(told, request, deployments, job)
 
 
@@ -6676,10 +6717,7 @@ def former_package(target: Target, job: Job) -> Former | None:
 def make_package(installer: Installer, targets: Sequence[Target], before: Before, job: Job) -> Made:
     """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
     space, log, checkout, deflater = job.space, job.log, installer.checkout, installer.toolchain.deflater
-    with (
-        tempfile.TemporaryFile(dir=space.root) as file,
-        Ahead(file, before.former, deflater, job) as ahead,
-    ):
+    with Ahead(before.former, deflater, job) as ahead:
         with log.step("install", "[3/8] install requirements"):
             is_known = before.bundle is not None and before.lay().result()
             bundle = before.bundle if is_known else None
@@ -6717,7 +6755,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 *(each for target in targets for each in check_handler(space.staging, target)),
             ]
         with log.step("prove", f"[6/8] prove that {', '.join(target.handler for target in targets)} can be imported"):
-            ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
+            if not is_known:  # else it is all taken over, in no time
+                ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
             guesses = job.settings.bytecode != "none" and job.settings.proof != "off"
             likely = likely_modules(targets, {name: path for name, path, _ in listing}) if guesses else []
             with ahead.paused():  # the proof is waited for, and not what is compressed
@@ -6725,7 +6764,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             listing = close_files(walk(space.staging))
             ahead.add(listing)
             if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
-                ahead.store([target.name for target in targets])
+                ahead.store(listing, [target.name for target in targets])
             proofs, pruned = prove_all(pruned, targets, job)
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
             closed, listing = listing, walk(space.staging)
@@ -6734,12 +6773,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 loaded=frozenset().union(*(each.loaded for _, each in proofs)),
                 layer_bytes=max(each.layer_bytes for _, each in proofs),
                 intact=same_files(closed, listing),
+                listing=listing,
             )
             compiled = write_bytecode(proof, laid, installed, job)
             sizes = package_sizes(compiled.files, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
-            archive = zip_files(compiled.files, space.archive, ahead.result(), deflater)
-            ahead.shipped = archive.sha256
+            archive = ahead.finish(compiled.files)
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     bundle = replace(bundle, compiled=compiled.digests)
     return Made(
@@ -6768,18 +6807,19 @@ class Ahead:
     """Compresses files that a package will hold while the rest of it is made, and the handler imported.
 
     Which file is meant is noted before a project's code runs; what is another by the end is compressed again.
+    What was compressed is the package's beginning.  Bytecode goes into a file of its own, since only the proof tells
+    which of it ships.  Neither file has a name: no build can change it.
     """
 
-    shipped = ""
-    """The digest of what the package came to be, in base64."""
-
-    def __init__(self, file: IO[bytes], former: Future[Former | None], deflater: Deflater, job: Job) -> None:
-        """Compress into this file; what is in the former package is taken from there."""
-        self._file, self._former, self._deflater, self._job = file, former, deflater, job
-        self._batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
-        self._identities: dict[str, Identity] = {}
+    def __init__(self, former: Future[Former | None], deflater: Deflater, job: Job) -> None:
+        """Take over what is in the former package."""
+        self._former, self._deflater, self._job = former, deflater, job
+        self._parts = [Part(unnamed_file(job.space)) for _ in range(2)]
+        self._total = 0
         self._goes_on, self._has_failed = threading.Event(), False
-        self._stored: Future[list[Package]] | None = None
+        self._likely: Future[Archive | None] | None = None
+        self._stored: list[Package] = []
+        self._shipped = ""
 
     def __enter__(self) -> Ahead:
         """Begin, aside."""
@@ -6790,16 +6830,24 @@ class Ahead:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """End, and delete what was stored and does not ship; where time has run out, a later build does that."""
         self._has_failed = error is not None
-        self._batches.put([])
-        if self._stored and (error is None or issubclass(error, Exception)):
-            wrong = [each.key for each in self._stored.result() if each.code_sha256 != self.shipped]
+        self._end()
+        if self._likely and (error is None or issubclass(error, Exception)):
+            self._likely.result()
+            wrong = [each.key for each in self._stored if each.code_sha256 != self._shipped]
             with contextlib.suppress(DeployError):
                 self._job.store.delete(wrong)
 
     def add(self, entries: Iterable[tuple[str, Path, os.stat_result]]) -> None:
-        """Compress these as well, in this order."""
-        if batch := [(name, path, identity(status)) for name, path, status in entries]:
-            self._batches.put(batch)
+        """Compress these as well, in this order.  Once there is bytecode, there is no more of the rest."""
+        known = [(name, path, identity(status)) for name, path, status in entries]
+        rest, bytecode = (
+            [each for each in known if (place_in_package(each[0]) == 2) == code] for code in (False, True)
+        )
+        for part, batch in zip(self._parts, (rest, bytecode), strict=True):
+            if batch:
+                part.batches.put(batch)
+        if bytecode:
+            self._parts[0].batches.put([])
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -6810,53 +6858,86 @@ class Ahead:
         finally:
             self._goes_on.set()
 
-    def store(self, names: Sequence[str]) -> None:
-        """Store what it makes of all that was added, as the package of these functions: most likely it is that."""
-        self._batches.put([])
-        self._stored = self._job.aside.submit(self._store, names)
+    def store(self, listing: Listing, names: Sequence[str]) -> None:
+        """Store the package of these files as that of these functions: most likely it is that."""
+        self._end()
+        self._likely = self._job.aside.submit(self._store, listing, names)
 
-    def result(self) -> Former | None:
-        """Wait for what it makes of all that was added, or of as much as the disk has room for.
+    def finish(self, listing: Listing) -> Archive:
+        """Return the package of these files."""
+        self._end()
+        likely = self._likely and self._likely.result()
+        made = self._made.result()
+        archive = likely if likely and self._is_of(likely, listing) else self._zip(listing, made)
+        self._shipped = archive.sha256
+        return archive
 
-        If that cannot be had now, return the former package.
-        """
-        self._batches.put([])
-        return self._made.result() or self._former.result()
+    def _end(self) -> None:
+        for part in self._parts:
+            part.batches.put([])
 
-    def _store(self, names: Sequence[str]) -> list[Package]:
-        stored: list[Package] = []
+    def _zip(self, listing: Listing, made: list[Former]) -> Archive:
+        """Zip files, after what is made already if all of that is the beginning."""
+        formers = [*made, *filter(None, [self._former.result()])]
+        files = [(name, path, None) for name, path, _ in listing]
+        begins = bool(made) and len(made[0].beginning(files)) == len([*made[0].names])
+        target = self._parts[0].owned if begins else unnamed_file(self._job.space)
+        return zip_files(listing, target, formers, self._deflater)
+
+    def _is_of(self, archive: Archive, listing: Listing) -> bool:
+        """Say whether a package that it made is of just these files."""
+        meant = self._parts[0].identities | self._parts[1].identities
+        return [*archive.zipped.names] == [name for name, _, _ in listing] and all(
+            meant.get(name) == identity(status) for name, _, status in listing
+        )
+
+    def _store(self, listing: Listing, names: Sequence[str]) -> Archive | None:
         with contextlib.suppress(Exception):  # it is stored again then, where that can be told
-            if (made := self._made.result()) and self._identities.keys() == set(made.names):
-                self._file.seek(0)
-                sha256 = in_base64(hashlib.file_digest(cast(io.BufferedIOBase, self._file), "sha256"))
-                for package in (Package.of(name, sha256) for name in names):
-                    if not (self._job.store.holds(package.key, package.hex_digest) or self._has_failed):
-                        stored.append(package)
-                        self._job.store.upload(package.key, self._file, "application/zip", sha256)
-        return stored
-
-    def _compress(self) -> Former | None:
-        with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
-            with zipfile.ZipFile(self._file, "w") as archive:
-                write_members(
-                    self._files(), archive, self._former.result(), replace(self._deflater, deflate=self._deflate)
-                )
-            return Former(self._file, self._identities)
+            made = self._made.result()
+            archive = self._zip(listing, made) if made else None
+            for package in (Package.of(name, archive.sha256) for name in names if archive):
+                if archive and not (self._job.store.holds(package.key, package.hex_digest) or self._has_failed):
+                    self._stored.append(package)
+                    self._job.store.upload_archive(package.key, archive)
+            return archive
         return None
+
+    def _compress(self) -> list[Former]:
+        made = []
+        with contextlib.suppress(Exception):  # whatever it is, it is met again where it can be told
+            former = self._former.result()
+            deflater = replace(self._deflater, deflate=self._deflate)
+            for part in self._parts:
+                with zipfile.ZipFile(part.file, "w") as archive:
+                    write_members(self._files(part), archive, [former] if former else [], deflater)
+                part.file.flush()
+                made.append(Former(part.file, part.identities, archive))
+                made[-1].owner = part.owned
+            return made
+        return []
 
     def _deflate(self, content: bytes) -> Packed:
         self._goes_on.wait()
         return self._deflater.deflate(content)
 
-    def _files(self) -> Iterator[Known]:
-        total = 0
-        while batch := self._batches.get():
-            new = [known for known in batch if known[0] not in self._identities]
-            self._identities |= {name: meant for name, _, meant in new}
-            total += sum(size for _, _, (_, _, size, _) in new)
-            if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._file.fileno()).free < 2 * total:
+    def _files(self, part: Part) -> Iterator[Known]:
+        while batch := part.batches.get():
+            new = [known for known in batch if known[0] not in part.identities]
+            part.identities |= {name: meant for name, _, meant in new}
+            self._total += sum(size for _, _, (_, _, size, _) in new)
+            if self._total > MAX_UNZIPPED_BYTES or shutil.disk_usage(part.file.fileno()).free < 2 * self._total:
                 return
             yield from new
+
+
+class Part:
+    """A part of a package that is made ahead."""
+
+    def __init__(self, owned: Owned) -> None:
+        """Make it in this file."""
+        self.owned, self.file = owned, owned.file
+        self.batches: queue.SimpleQueue[list[tuple[str, Path, Identity]]] = queue.SimpleQueue()
+        self.identities: dict[str, Identity] = {}
 
 
 def take_over(bundle: Bundle | None, target: Target, former: Future[Former | None], space: Workspace) -> bool:
