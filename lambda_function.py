@@ -854,7 +854,6 @@ class Workspace:
     layers = property(lambda self: self.root / "layers")
     staging = property(lambda self: self.root / "staging")
     pruned = property(lambda self: self.root / "pruned")
-    archive = property(lambda self: self.root / "package.zip")
     home = property(lambda self: self.root / "home")
     scratch = property(lambda self: self.root / "tmp")
     cache = property(lambda self: self.root / "cache")
@@ -1974,6 +1973,7 @@ class Shelf:
     def __init__(self) -> None:
         """Begin with none."""
         self._zips: dict[str, Former] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Count them."""
@@ -1981,10 +1981,11 @@ class Shelf:
 
     def put(self, sha256: str, zipped: Former) -> None:
         """Keep a zip under its digest, in hex, and no more others than there is room for."""
-        self._zips[sha256] = self._zips.pop(sha256, zipped)
         room = min(MAX_SHELF_BYTES, shutil.disk_usage(zipped.fileno()).total // 8)
-        while sum(each.size for each in self._zips.values()) > room:
-            self._zips.pop(next(iter(self._zips)))
+        with self._lock:
+            self._zips[sha256] = self._zips.pop(sha256, zipped)
+            while sum(each.size for each in self._zips.values()) > room:
+                self._zips.pop(next(iter(self._zips)))
 
     def get(self, sha256: str) -> Former | None:
         """Return the zip with this digest, which is reckoned again."""
@@ -5215,7 +5216,7 @@ def keep_dependencies(made: Made, written: Mapping[str, tuple[Identity, int]], s
 
 
 def open_dependencies(compiled: Iterable[str], staging: Path) -> None:
-    """Let a make_dist.sh find the dependencies of the package before as it finds new ones: writable, without bytecode."""
+    """Let make_dist.sh find the dependencies of the package before as it finds new ones: writable, without bytecode."""
     for name in compiled:
         with contextlib.suppress(OSError):
             os.unlink(staging / name)
@@ -6602,7 +6603,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
-            for package in packages:
+            for package in packages if not made.is_stored else ():
                 store_package(package, made.archive, job)
             noted = [job.aside.submit(store_bundle, package, bundle, job) for package in packages]
             deployments = deploy_all(packages, targets, request, job)
@@ -6686,6 +6687,8 @@ class Made:
     bundle: Bundle
     files: Listing
     """All that is in it, as it lies in staging."""
+    is_stored: bool
+    """Whether it is in S3 already."""
 
 
 @dataclass(frozen=True)
@@ -6758,7 +6761,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             if not is_known:  # else it is all taken over, in no time
                 ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
             guesses = job.settings.bytecode != "none" and job.settings.proof != "off"
-            likely = likely_modules(targets, {name: path for name, path, _ in listing}) if guesses else []
+            there = {name: path for name, path, _ in listing} | {name: space.staging / name for name in laid}
+            likely = likely_modules(targets, there) if guesses else []
             with ahead.paused():  # the proof is waited for, and not what is compressed
                 laid |= compile_ahead(likely, listing, installed, job)
             listing = close_files(walk(space.staging))
@@ -6778,11 +6782,11 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             compiled = write_bytecode(proof, laid, installed, job)
             sizes = package_sizes(compiled.files, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
-            archive = ahead.finish(compiled.files)
+            archive, is_stored = ahead.finish(compiled.files)
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     bundle = replace(bundle, compiled=compiled.digests)
     return Made(
-        checkout, installed, pruned, sizes, archive, (*warnings, *compiled.warnings), bundle, files=compiled.files
+        checkout, installed, pruned, sizes, archive, (*warnings, *compiled.warnings), bundle, compiled.files, is_stored
     )
 
 
@@ -6863,14 +6867,18 @@ class Ahead:
         self._end()
         self._likely = self._job.aside.submit(self._store, listing, names)
 
-    def finish(self, listing: Listing) -> Archive:
-        """Return the package of these files."""
+    def compressed(self) -> list[Former]:
+        """Wait for what it makes of all that was added, or of as much as the disk has room for."""
         self._end()
+        return self._made.result()
+
+    def finish(self, listing: Listing) -> tuple[Archive, bool]:
+        """Return the package of these files, and whether it is stored already."""
+        made = self.compressed()
         likely = self._likely and self._likely.result()
-        made = self._made.result()
         archive = likely if likely and self._is_of(likely, listing) else self._zip(listing, made)
         self._shipped = archive.sha256
-        return archive
+        return archive, archive is likely
 
     def _end(self) -> None:
         for part in self._parts:

@@ -41,6 +41,12 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+@pytest.fixture(autouse=True)
+def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be kept from another test's invocations."""
+    monkeypatch.setattr(lambda_function, "SHELF", lambda_function.Shelf())
+
+
 # --- What a stage of a build works with ----------------------------------------------------------
 
 

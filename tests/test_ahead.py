@@ -205,10 +205,10 @@ def test_what_is_gone_by_the_time_does_not_hold_up_what_is_compressed_ahead(tmp_
         path.unlink()
     os.mkfifo(paths[1])
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
-        yo.write_members(meant, archive, None, yo.ZLIB)
+        yo.write_members(meant, archive, [], yo.ZLIB)
         assert archive.namelist() == ["there"]
         with pytest.raises(FileNotFoundError, match="gone"):
-            yo.write_members([("gone", paths[0], None)], archive, None, yo.ZLIB)
+            yo.write_members([("gone", paths[0], None)], archive, [], yo.ZLIB)
 
 
 # --- What is stored while the handler is imported ---------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_change_of_code_is_stored_while_it_is_proved(
     yard.build()
     yard.add_project({**files, "app.py": f"{files['app.py']}# changed\n"})
     with monkeypatch.context() as patch:
-        patch.setattr(yo.Store, "upload_archive", refuse)
+        patch.setattr(yo, "store_package", refuse)
         result = yard.build()
     assert result["status"] == "deployed"
     assert yard.code_sha256 == result["code_sha256"]

@@ -175,7 +175,7 @@ def change_digests(yard: Yard, name: str, digest: str) -> None:
     replace_object(yard, key, json.dumps(value).encode())
 
 
-def test_what_is_damaged_is_made_again(yard: Yard, wheels: Path) -> None:
+def test_what_is_damaged_is_made_again(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yard.add_project(project(wheels))
     good = yard.build()
     for number, damage in enumerate(DAMAGES):
@@ -183,6 +183,7 @@ def test_what_is_damaged_is_made_again(yard: Yard, wheels: Path) -> None:
             if base64.b64decode(yard.code_sha256).hex() not in key:
                 yard.aws.s3.delete_object(Bucket="bucket", Key=key)
         DAMAGES[damage](yard)
+        monkeypatch.setattr(yo, "SHELF", yo.Shelf())  # another environment, which has not seen it whole
         yard.add_project({**project(wheels), "app.py": f"{APP}# {number}\n"})
         assert FORMER not in said(yard, yard.build()), damage
     yard.add_project(project(wheels))

@@ -84,7 +84,7 @@ def compiled(
         assert same(made.files, walk(space.staging))
         sizes = package_sizes(made.files, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
-        package = write_zip(space.staging, space.archive, made_before).path.rename(tmp / "package.zip")
+        write_zip(space.staging, package := tmp / "package.zip", made_before)
         KNOWN[package] = dict(made.digests)
         return package
 

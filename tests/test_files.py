@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import shutil
 import socket
@@ -13,11 +14,11 @@ import tempfile
 import threading
 import zipfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import deflate
 import pytest
@@ -56,7 +57,7 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
             (root / name).chmod(0o600 if number else 0o666)
             os.utime(root / name, (number * 1e9, number * 1e9))
         made.append(write_zip(root, tmp_path / f"{number}.zip"))
-    first, second = (archive.path.read_bytes() for archive in made)
+    first, second = (path_of(archive).read_bytes() for archive in made)
     assert first == second
     assert made[0].sha256 == made[1].sha256 == b64encode(hashlib.sha256(first).digest()).decode()
     assert made[0].hex_digest == hashlib.sha256(first).hexdigest()
@@ -67,7 +68,7 @@ def test_names_are_sorted_and_modes_are_ours(tree: Path, tmp_path: Path) -> None
         (tree / name).write_text("x")
         (tree / name).chmod(mode)
     archive = write_zip(tree, tmp_path / "zip")
-    with zipfile.ZipFile(archive.path) as written:
+    with zipfile.ZipFile(path_of(archive)) as written:
         modes = {info.filename: oct(info.external_attr >> 16) for info in written.infolist()}
         assert {info.date_time for info in written.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert list(modes.items()) == [
@@ -165,7 +166,8 @@ def test_unzip_keeps_the_executable_bit(tree: Path, tmp_path: Path) -> None:
         (tree / name).parent.mkdir()
         (tree / name).write_text(name)
         (tree / name).chmod(mode)
-    with write_zip(tree, tmp_path / "zip").path.open("rb") as file:
+    write_zip(tree, tmp_path / "zip")
+    with (tmp_path / "zip").open("rb") as file:
         unzip(Former(file), Former(file).names, tmp_path / "out")
     assert os.access(tmp_path / "out/bin/uv", os.X_OK)
     assert not (tmp_path / "out/lib/a.py").stat().st_mode & stat.S_IXUSR
@@ -185,12 +187,17 @@ def test_what_goes_in_comes_out(files: dict[str, tuple[str, bytes]]) -> None:
             (root / directory / name).write_bytes(content)
         root.mkdir(exist_ok=True)
         archive = write_zip(root, Path(folder, "zip"))
-        with zipfile.ZipFile(archive.path) as written:
+        with zipfile.ZipFile(path_of(archive)) as written:
             assert written.testzip() is None
             got = {name: written.read(name) for name in written.namelist()}
         assert got == {f"{directory}/{name}": content for directory, (name, content) in files.items()}
         assert archive.unzipped_bytes == sum(len(content) for _, content in files.values())
-        assert archive.zip_bytes == archive.path.stat().st_size
+        assert archive.zip_bytes == path_of(archive).stat().st_size
+
+
+def path_of(archive: yo.Archive) -> Path:
+    """Return where a zip was written to."""
+    return Path(archive.zipped.file.name)
 
 
 def spying() -> tuple[Deflater, list[bytes]]:
@@ -228,10 +235,10 @@ def test_the_bytes_are_the_same_whatever_was_compressed_before(
             root.mkdir()
             write_files(root, files)
             zips.append(write_zip(root, Path(folder, f"{number}.zip")))
-        with zips[0].path.open("rb") as file:
+        with path_of(zips[0]).open("rb") as file:
             spy, deflated = spying()
             again = write_zip(root, Path(folder, "again.zip"), Former(file), spy)
-        assert again.path.read_bytes() == zips[1].path.read_bytes()
+        assert path_of(again).read_bytes() == path_of(zips[1]).read_bytes()
         assert len(deflated) == len(after.items() - before.items())
 
 
@@ -244,15 +251,15 @@ def test_large_files_too_with_any_number_of_processors(
     (tree / "a.py").write_text("a")
     (tree / "z.py").write_text("z")
     many = write_zip(tree, tmp_path / "many.zip")
-    with zipfile.ZipFile(many.path) as written:
+    with zipfile.ZipFile(path_of(many)) as written:
         assert written.testzip() is None
         assert written.read("model.bin") == content
-    with many.path.open("rb") as file:
+    with path_of(many).open("rb") as file:
         spy, deflated = spying()
         again = write_zip(tree, tmp_path / "again.zip", Former(file), spy)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     one = write_zip(tree, tmp_path / "one.zip")
-    assert many.path.read_bytes() == one.path.read_bytes() == again.path.read_bytes()
+    assert path_of(many).read_bytes() == path_of(one).read_bytes() == path_of(again).read_bytes()
     assert deflated == []
 
 
@@ -292,7 +299,7 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
     with (tmp_path / "before.zip").open("rb") as file:
         archive = write_zip(tree, tmp_path / "zip", Former(file, identities), spy)
     assert sorted(deflated) == [b"B.py", b"C.py"]
-    with zipfile.ZipFile(archive.path) as written:
+    with zipfile.ZipFile(path_of(archive)) as written:
         assert [written.read(name) for name in ("a.py", "b.py", "c.py")] == [b"a.py", b"B.py", b"C.py"]
 
 
@@ -300,22 +307,25 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
 
 
 @contextlib.contextmanager
-def compressing(file: IO[bytes], deflater: Deflater) -> Iterator[yo.Ahead]:
-    """Compress beside the caller, without a former package."""
+def compressing(folder: Path, deflater: Deflater) -> Iterator[yo.Ahead]:
+    """Compress beside the caller, into files in this folder, without a former package."""
     former: Future[Former | None] = Future()
     former.set_result(None)
-    with (
-        ThreadPoolExecutor(1) as aside,
-        yo.Ahead(file, former, deflater, cast(yo.Job, SimpleNamespace(aside=aside))) as ahead,
-    ):
-        yield ahead
+    with ThreadPoolExecutor(1) as aside:
+        job = cast(yo.Job, SimpleNamespace(aside=aside, space=yo.Workspace(folder)))
+        with yo.Ahead(former, deflater, job) as ahead:
+            yield ahead
 
 
-def compress_ahead(tree: Path, file: IO[bytes], deflater: Deflater) -> Former | None:
-    """Compress the files that are in a tree now."""
-    with compressing(file, deflater) as ahead:
+def compress_ahead(tree: Path, deflater: Deflater, change: Callable[[], object] = lambda: None) -> bytes:
+    """Compress the files that are in a tree now, ahead of a change; return the package of what is there then."""
+    with compressing(tree.parent, deflater) as ahead:
         ahead.add(yo.walk(tree))
-        return ahead.result()
+        ahead.compressed()
+        change()
+        archive, _ = ahead.finish(yo.walk(tree))
+        archive.zipped.file.seek(0)
+        return archive.zipped.file.read()
 
 
 @given(before=TREES, after=TREES, executable=st.sets(FILES))
@@ -323,25 +333,28 @@ def test_the_bytes_are_the_same_whatever_was_compressed_ahead(
     before: dict[str, bytes], after: dict[str, bytes], executable: set[str]
 ) -> None:
     """Files may have been added, changed, taken away, and made executable since."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "tree")
         root.mkdir()
         write_files(root, before)
-        ahead = compress_ahead(root, file, ZLIB)
-        for name in before.keys() - after.keys():
-            (root / name).unlink()
-        for path in write_files(root, dict(after.items() - before.items())):
-            os.utime(path, (1, 1))  # all of this may take less than a tick of the clock
-        for name in executable & after.keys():
-            (root / name).chmod(0o755)
-        made = write_zip(root, Path(folder, "1.zip"), ahead).path.read_bytes()
-        assert made == write_zip(root, Path(folder, "2.zip")).path.read_bytes()
+
+        def change() -> None:
+            for name in before.keys() - after.keys():
+                (root / name).unlink()
+            for path in write_files(root, dict(after.items() - before.items())):
+                os.utime(path, (1, 1))  # all of this may take less than a tick of the clock
+            for name in executable & after.keys():
+                (root / name).chmod(0o755)
+
+        made = compress_ahead(root, ZLIB, change)
+        assert made == path_of(write_zip(root, Path(folder, "2.zip"))).read_bytes()
 
 
 def test_libraries_come_first_in_a_package_and_bytecode_last(tree: Path, tmp_path: Path) -> None:
     names = ["a/__init__.py", "a/b.so", "a/__pycache__/b.pyc", "a.libs/c.so.1.2", "z.so", "z/tests/d.so", "so/e.txt"]
     lay_out(tree, dict.fromkeys(names, "x"))
-    with zipfile.ZipFile(write_zip(tree, tmp_path / "zip").path) as archive:
+    write_zip(tree, tmp_path / "zip")
+    with zipfile.ZipFile(tmp_path / "zip") as archive:
         assert archive.namelist() == [
             "a.libs/c.so.1.2", "a/b.so", "z.so", "a/__init__.py", "so/e.txt", "z/tests/d.so", "a/__pycache__/b.pyc",
         ]  # fmt: skip
@@ -353,14 +366,19 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
     victim.write_text("b")
     usage = shutil.disk_usage
 
+    def compress() -> None:
+        with compressing(tmp_path, ZLIB) as ahead:
+            ahead.add(yo.walk(tmp_path / "tree"))
+            ahead.compressed()
+
     def late(path: Any) -> Any:  # between the look and the read
         victim.unlink()
         os.mkfifo(victim)
         return usage(path)
 
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", late)
-        thread = threading.Thread(target=compress_ahead, args=(tmp_path / "tree", file, ZLIB), daemon=True)
+        thread = threading.Thread(target=compress, daemon=True)
         thread.start()
         thread.join(3)
         hangs = thread.is_alive()
@@ -387,14 +405,13 @@ def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytes
             (tmp_path / "aside").rename(spot)
         return yo.ZLIB.deflate(content)
 
-    deflater = dataclasses.replace(yo.ZLIB, deflate=deflate_and_swap)
-    with tempfile.TemporaryFile() as file:
-        ahead = compress_ahead(tree, file, deflater)
+    def swap_back() -> None:
         if spot.is_symlink():
             spot.unlink()
             (tmp_path / "aside").rename(spot)
-        yo.write_zip(tree, tmp_path / "x.zip", ahead, yo.ZLIB)
-    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+
+    package = compress_ahead(tree, dataclasses.replace(yo.ZLIB, deflate=deflate_and_swap), swap_back)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
         assert archive.read("b/c") == b"mine!!"
 
 
@@ -403,21 +420,20 @@ def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
     with (tmp_path / "tree/a").open("wb") as sparse:
         sparse.truncate(yo.MAX_UNZIPPED_BYTES + 1)
     spy, deflated = spying()
-    with tempfile.TemporaryFile(dir=tmp_path) as file:
-        compress_ahead(tmp_path / "tree", file, spy)
+    with compressing(tmp_path, spy) as ahead:
+        ahead.add(yo.walk(tmp_path / "tree"))
+        assert not [*ahead.compressed()[0].names]
     assert deflated == []
 
 
 def test_what_was_compressed_before_there_was_too_much_counts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 1500)
     lay_out(tree, {"a": "a" * 1000})
-    with tempfile.TemporaryFile() as file, compressing(file, ZLIB) as ahead:
+    with compressing(tree.parent, ZLIB) as ahead:
         ahead.add(yo.walk(tree))
         lay_out(tree, {"b": "b" * 1000})
         ahead.add(yo.walk(tree))
-        made = ahead.result()
-        assert made is not None
-        assert list(made.names) == ["a"]
+        assert list(ahead.compressed()[0].names) == ["a"]
 
 
 def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,8 +447,9 @@ def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(shutil, "disk_usage", late)
     spy, deflated = spying()
-    with tempfile.TemporaryFile(dir=tmp_path) as file:
-        compress_ahead(tmp_path / "tree", file, spy)
+    with compressing(tmp_path, spy) as ahead:
+        ahead.add(yo.walk(tmp_path / "tree"))
+        ahead.compressed()
     assert deflated == []
 
 
@@ -443,8 +460,11 @@ def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exc
     def fail(_: bytes) -> bytes:
         raise error
 
-    with tempfile.TemporaryFile(dir=tmp_path) as file:
-        assert compress_ahead(tmp_path / "tree", file, Deflater("bad", fail)) is None
+    with compressing(tmp_path, Deflater("bad", fail)) as ahead:
+        ahead.add(yo.walk(tmp_path / "tree"))
+        assert ahead.compressed() == []
+        with pytest.raises(error):
+            ahead.finish(yo.walk(tmp_path / "tree"))
 
 
 # --- Requirement groups --------------------------------------------------------------------------------------
