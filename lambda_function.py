@@ -5656,55 +5656,26 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
 
 # --- Stage: compile --------------------------------------------------------------------------------
 
-NOT_IMPORTED = re.compile(
-    r"""
-    (?P<quotes>\"{3}|'{3})(?s:.*?)(?P=quotes)  # examples in docstrings
-    | ^(?:def|async[ ]def|class|if[ ]+(?:\w+\.)?TYPE_CHECKING)\b.*+(?:\n(?:[ \t].*+)?+)*+  # no way back is kept
-    """,
-    re.MULTILINE | re.VERBOSE,
-)
-"""What of a module is not run, or defines only, when it is imported."""
 
-MAX_LOOKED_AT = 1 << 20
-"""How much of a module is searched for what it imports: what comes after so much is data."""
-
-
-def likely_modules(targets: Sequence[Target], files: Mapping[str, Path]) -> list[str]:
-    """Return the modules without bytecode that the imports of a package's handlers will probably load."""
-    todo = [target.handler.rpartition(".")[0].replace(".", "/") for target in targets]
-    tried: set[str] = set()
-    found: dict[str, None] = {}
-    while todo:
-        module = todo.pop()
-        while module and module not in tried:  # and the packages that it is in
-            tried.add(module)
-            name = next((each for each in (f"{module}/__init__.py", f"{module}.py") if each in files), "")
-            # "pkg" and "pkg.__init__" are one.  What has bytecode was loaded before, with all that it imports.
-            if name and name not in found and importlib.util.cache_from_source(name) not in files:
-                found[name] = None
-                with files[name].open(errors="replace") as file:
-                    text = NOT_IMPORTED.sub("", file.read(MAX_LOOKED_AT))
-                todo += [each.replace(".", "/") for each in imported_modules(text, name)]
-            module = module.rpartition("/")[0]
-    return list(found)
-
-
-def compile_ahead(names: Sequence[str], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
+def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
     """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
 
-    What that is is a guess.  Only the proof can tell, and of what it does not load nothing stays.
+    What that is is a guess: what the handlers' modules import, and what these do, as the bytecode says; but what has
+    bytecode was loaded before, with all that it imports.  Only the proof can tell, and of what it does not load
+    nothing stays.
     """
-    files = {name: path for name, path, _ in listing}
-    made = {importlib.util.cache_from_source(name): files[name] for name in names}
-    paths = {name: job.space.staging / name for name in made}
+    there = {name for name, _, _ in listing}
+    sizes = {name: status.st_size for name, _, status in listing if name.endswith(".py")}
+    new = {name: size for name, size in sizes.items() if importlib.util.cache_from_source(name) not in there}
+    modules = [target.handler.rpartition(".")[0].replace("/", ".") for target in targets]
     try:
-        run_compiler(names, installed, job)
+        return run_compiler(new, modules, installed, job)
     except PackageError as error:
         job.log.quote(f"not compiled ahead: {error}")
-        for path in paths.values():
+        for path in (job.space.staging / importlib.util.cache_from_source(name) for name in new):
             with contextlib.suppress(OSError):  # where its folder is a file, say: the cause of it all
                 path.unlink()
-    return {name: bytecode_digest(made[name], path.read_bytes()) for name, path in paths.items() if path.exists()}
+        return {}
 
 
 def lay_former_bytecode(
@@ -5792,8 +5763,10 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
         else:
             files.pop(name)[0].unlink()
     before = files.keys() - laid.keys()
-    if missing := [name for name in names if importlib.util.cache_from_source(name) not in files]:
-        run_compiler(missing, installed, job)
+    missing = [name for name in names if importlib.util.cache_from_source(name) not in files]
+    if missing:
+        new = run_compiler({name: files[name][1].st_size for name in missing}, None, installed, job)
+        digests |= {name: digest for name, digest in new.items() if source_of(name) in installed.owners}
         files = {name: (path, status) for name, path, status in walk(space.staging)}
     total = sum(status.st_size for _, status in files.values()) + proof.layer_bytes
     over, left_out = total - MAX_UNZIPPED_BYTES, 0
@@ -5813,13 +5786,29 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
     )
 
 
-def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
-    """Compile modules in staging; raise PackageError if that fails other than by what they hold."""
-    own = [name for name in names if name not in installed.owners]
-    question = {"root": str(job.space.staging), "names": names, "checked": own, "workers": os.cpu_count()}
+def run_compiler(
+    sizes: Mapping[str, int], modules: Sequence[str] | None, installed: Installed, job: Job
+) -> dict[str, str]:
+    """Compile modules in staging, by the bytes of each, or those of them that some of them import.
+
+    Returns what ``bytecode_digest`` says of the bytecode.  Raises PackageError if that fails other than by what
+    they hold.
+    """
+    answer = job.space.root / "compiled.json"
+    answer.unlink(missing_ok=True)
+    question = {
+        "root": str(job.space.staging),
+        "sizes": dict(sizes),
+        "modules": modules,
+        "checked": [name for name in sizes if name not in installed.owners],
+        "workers": os.cpu_count(),
+        "answer": str(answer),
+    }
+    if not sizes:
+        return {}
     try:
-        if names:
-            job.shell.run(replace(compiler_command(job.space), stdin=json.dumps(question).encode()))
+        job.shell.run(replace(compiler_command(job.space), stdin=json.dumps(question).encode()))
+        return dict(json.loads(answer.read_bytes()))
     except CommandFailed as error:
         refuse_if_disk_full(error, job.space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
@@ -5827,52 +5816,160 @@ def run_compiler(names: Sequence[str], installed: Installed, job: Job) -> None:
 
 def compiler_command(space: Workspace) -> Command:
     """Return the command of the child that compiles modules."""
-    return Command(own_program(compile_modules, "-S"), space.root, is_ours=True)
+    return Command(own_program(compile_modules, "-S", uses=[compile_module, imports_of]), space.root, is_ours=True)
 
 
 def compile_modules() -> None:
-    """Compile modules, on all processors.  Runs as a program of its own, like ``import_handler``.
+    """Compile modules, on all processors, the largest first.  Runs as a program of its own, like ``import_handler``.
 
-    That of dependencies is never checked against its source ("unchecked"): a check by date would
+    All that are named, or, of these, some and what they import.  No process pool: there is no /dev/shm in Lambda.
+    """
+    import json
+    import os
+    import select
+    import sys
+
+    job = json.load(sys.stdin)
+    sizes, checked = job["sizes"], set(job["checked"])
+    workers: dict[int, int] = {}  # by the pipe that each answers through, the one that it is asked through
+    for _ in range(job["workers"]):
+        (asked, ask), (told, tell) = os.pipe(), os.pipe()
+        if os.fork() == 0:
+            for line in open(asked):
+                name = json.loads(line)
+                answer = compile_module(job["root"], name, name in checked)
+                os.write(tell, json.dumps([name, *answer]).encode() + b"\n")
+            os._exit(0)
+        os.close(tell)
+        os.close(asked)
+        workers[told] = ask
+    todo: list[str] = [] if job["modules"] else [*sizes]
+    unseen = set(sizes) if job["modules"] else set()
+    made: dict[str, str] = {}
+
+    def want(module: str) -> None:
+        while module:  # and the packages that it is in
+            path = module.replace(".", "/")
+            for name in (f"{path}/__init__.py", f"{path}.py"):
+                if name in unseen:
+                    unseen.remove(name)
+                    todo.append(name)
+            module = module.rpartition(".")[0]
+
+    for module in job["modules"] or ():
+        want(module)
+    idle, busy = [*workers], set()
+    pending = dict.fromkeys(workers, b"")
+    while todo or busy:
+        todo.sort(key=sizes.__getitem__)
+        while todo and idle:
+            worker = idle.pop()
+            busy.add(worker)
+            os.write(workers[worker], json.dumps(todo.pop()).encode() + b"\n")
+        for worker in select.select([*busy], [], [])[0]:
+            said = os.read(worker, 1 << 16)
+            if not said:
+                sys.exit(1)  # it has told why
+            pending[worker] += said
+            if said.endswith(b"\n"):
+                name, target, digest, modules = json.loads(pending[worker])
+                pending[worker] = b""
+                busy.remove(worker)
+                idle.append(worker)
+                if digest:
+                    made[target] = digest
+                for module in modules:
+                    want(module)
+    with open(job["answer"], "x") as file:
+        json.dump(made, file)
+    os._exit(0)
+
+
+def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
+    """Compile a module in a folder; return its bytecode's name and ``bytecode_digest``, and what it imports.
+
+    The bytecode of dependencies is never checked against its source ("unchecked"): a check by date would
     always fail, since all files in a package have one date.  That of the project's own modules is,
     by a hash: who edits one in the Lambda console must not edit in vain.  (PEP 552 has both.)  It
     names its source as Lambda will.  Version 2 of marshal writes no references: where a later one
     puts them depends on what else the process has compiled, and two builds would differ.
     """
+    import gc
+    import hashlib
     import importlib.util
-    import json
     import marshal
     import os
-    import sys
 
-    job = json.load(sys.stdin)
-    checked = set(job["checked"])
-    number, workers = 0, []
-    while number < job["workers"] - 1:
-        workers.append(os.fork())
-        if workers[-1] == 0:
-            break
-        number += 1
-    for name in job["names"][number :: job["workers"]]:
-        source = os.path.join(job["root"], name)
-        target = importlib.util.cache_from_source(source)
-        with open(source, "rb") as file:
-            text = file.read()
-        try:
-            code = compile(text, f"/var/task/{name}", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue  # a template, or Python of another age: nobody imports it
-        try:
-            content = marshal.dumps(code, 2)
-        except ValueError:
-            content = marshal.dumps(code)  # Python 3.14 has constants that version 2 cannot write
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        flags = b"\3\0\0\0" if name in checked else b"\1\0\0\0"
-        with open(target, "xb") as file:
-            file.write(importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(text) + content)
-    if 0 not in workers:
-        failed = [pid for pid in workers if os.waitpid(pid, 0)[1]]
-        sys.exit(bool(failed))
+    gc.disable()  # there is nothing to find
+    target = importlib.util.cache_from_source(name)
+    with open(f"{root}/{name}", "rb") as file:
+        text = file.read()
+    try:
+        code = compile(text, f"/var/task/{name}", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return target, "", []  # a template, or Python of another age: nobody imports it
+    try:
+        content = marshal.dumps(code, 2)
+    except ValueError:
+        content = marshal.dumps(code)  # Python 3.14 has constants that version 2 cannot write
+    flags = b"\3\0\0\0" if is_checked else b"\1\0\0\0"
+    content = importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(text) + content
+    os.makedirs(os.path.dirname(f"{root}/{target}"), exist_ok=True)
+    with open(f"{root}/{target}", "xb") as file:
+        file.write(content)
+    package = name.rpartition("/")[0].replace("/", ".")
+    return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imports_of(code, package)
+
+
+def imports_of(code: Any, package: str) -> list[str]:
+    """Return the dotted names of what a module's bytecode imports once it is run: modules, and what is in them.
+
+    Not what functions import when they are called, and nothing for type checkers.  An import is three instructions:
+    the level (how many packages up), the names, and IMPORT_NAME (the dis module); before Python 3.14 both are constants.
+    """
+    import sys
+    from opcode import opmap
+
+    operations, arguments, found = code.co_code[::2], code.co_code[1::2], []
+
+    def instruction(at: int) -> tuple[int, int, int]:
+        """Return an instruction, its whole argument, and where the one before it is."""
+        argument, shift, before = arguments[at], 8, at - 1
+        while before >= 0 and operations[before] == opmap["EXTENDED_ARG"]:
+            argument |= arguments[before] << shift
+            shift, before = shift + 8, before - 1
+        return operations[at], argument, before
+
+    def positions(name: str) -> list[int]:
+        each, all_of_them = opmap.get(name, 256), []
+        at = operations.find(each) if each < 256 else -1
+        while at >= 0:
+            all_of_them.append(at)
+            at = operations.find(each, at + 1)
+        return all_of_them
+
+    typing = []  # where what is for type checkers begins and ends
+    if "TYPE_CHECKING" in code.co_names:
+        jumps = [*positions("POP_JUMP_IF_FALSE"), *positions("POP_JUMP_FORWARD_IF_FALSE")]
+        loads = [("LOAD_NAME", 0), ("LOAD_ATTR", int(sys.version_info >= (3, 12)))]
+        for name, shift in loads:
+            for at in positions(name):
+                argument = instruction(at)[1] >> shift
+                if argument < len(code.co_names) and code.co_names[argument] == "TYPE_CHECKING":
+                    typing += [(jump, jump + 1 + instruction(jump)[1]) for jump in jumps if at < jump < at + 16][:1]
+    for at in positions("IMPORT_NAME"):
+        _, argument, before = instruction(at)
+        _, names_at, before = instruction(before)
+        operation, level, _ = instruction(before)
+        if any(begin < at < end for begin, end in typing):
+            continue
+        names = code.co_consts[names_at] or ()
+        level = level if operation == opmap.get("LOAD_SMALL_INT") else code.co_consts[level]
+        parts = package.split(".")
+        above = ".".join(parts[: len(parts) - level + 1]) if level else ""
+        module = ".".join(filter(None, [above, code.co_names[argument]]))
+        found += [module, *(f"{module}.{each}" for each in names)]
+    return found
 
 
 # --- Stage: zip -----------------------------------------------------------------------------------
@@ -6751,6 +6848,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             pruned = keep_imported(listing, installed, pruned, space)
             listing = listing if pruned is before_stage else walk(space.staging)
             laid = lay_former_bytecode(listing, before.former.result(), before.compiled, installed)
+            if laid.keys() - {name for name, _, _ in listing}:
+                listing = walk(space.staging)
             warnings = [
                 *checkout.warnings,
                 *unread_requirements(checkout.project),
@@ -6761,10 +6860,8 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             if not is_known:  # else it is all taken over, in no time
                 ahead.add(entry for entry in listing if place_in_package(entry[0]) < 2)
             guesses = job.settings.bytecode != "none" and job.settings.proof != "off"
-            there = {name: path for name, path, _ in listing} | {name: space.staging / name for name in laid}
-            likely = likely_modules(targets, there) if guesses else []
             with ahead.paused():  # the proof is waited for, and not what is compressed
-                laid |= compile_ahead(likely, listing, installed, job)
+                laid |= compile_ahead(targets, listing, installed, job) if guesses else {}
             listing = close_files(walk(space.staging))
             ahead.add(listing)
             if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
