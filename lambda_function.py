@@ -5835,7 +5835,7 @@ def compile_modules() -> None:
     for _ in range(job["workers"]):
         (asked, ask), (told, tell) = os.pipe(), os.pipe()
         if os.fork() == 0:
-            for line in open(asked):
+            for line in os.fdopen(asked):
                 name = json.loads(line)
                 answer = compile_module(job["root"], name, name in checked)
                 os.write(tell, json.dumps([name, *answer]).encode() + b"\n")
@@ -5858,7 +5858,7 @@ def compile_modules() -> None:
 
     for module in job["modules"] or ():
         want(module)
-    idle, busy = [*workers], set()
+    idle, busy = [*workers], set[int]()
     pending = dict.fromkeys(workers, b"")
     while todo or busy:
         todo.sort(key=sizes.__getitem__)
@@ -5894,6 +5894,7 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     names its source as Lambda will.  Version 2 of marshal writes no references: where a later one
     puts them depends on what else the process has compiled, and two builds would differ.
     """
+    import contextlib
     import gc
     import hashlib
     import importlib.util
@@ -5917,15 +5918,17 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     os.makedirs(os.path.dirname(f"{root}/{target}"), exist_ok=True)
     with open(f"{root}/{target}", "xb") as file:
         file.write(content)
-    package = name.rpartition("/")[0].replace("/", ".")
-    return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imports_of(code, package)
+    imported: list[str] = []
+    with contextlib.suppress(LookupError, TypeError):  # it is a guess, and another Python may write it otherwise
+        imported = imports_of(code, name.rpartition("/")[0].replace("/", "."))
+    return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imported
 
 
 def imports_of(code: Any, package: str) -> list[str]:
     """Return the dotted names of what a module's bytecode imports once it is run: modules, and what is in them.
 
-    Not what functions import when they are called, and nothing for type checkers.  An import is three instructions:
-    the level (how many packages up), the names, and IMPORT_NAME (the dis module); before Python 3.14 both are constants.
+    Not what functions import when they are called, and nothing for type checkers.  An import is three instructions
+    (see the dis module): how many packages up, which names, both constants but in Python 3.14, and IMPORT_NAME.
     """
     import sys
     from opcode import opmap

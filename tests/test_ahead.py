@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -81,34 +80,43 @@ EXPECTED = {
 }  # fmt: skip
 
 
+def compiled(space: yo.Workspace, shell: yo.Shell, files: dict[str, str], *handlers: str) -> set[str]:
+    """Lay files out in staging, compile ahead of these handlers' import; return the names of what was compiled."""
+    job = cast(yo.Job, SimpleNamespace(space=space, shell=shell, log=yo.Log(())))
+    listing = yo.walk(lay_out(space.staging, files))
+    made = yo.compile_ahead([*map(target, handlers)], listing, yo.Installed((), {}), job)
+    now = {name for name, _ in yo.tree_files(space.staging)}
+    assert made.keys() == {name for name in now if name.endswith(".pyc")} - files.keys()
+    for name, digest in made.items():
+        assert yo.bytecode_digest(space.staging / yo.source_of(name), (space.staging / name).read_bytes()) == digest
+    return {*map(yo.source_of, made)}
+
+
+@pytest.mark.parametrize("processors", [1, 2, 5])
 @pytest.mark.parametrize("handler", ["pkg.app.handler", "pkg/app.handler"])
-def test_what_the_import_will_load_is_guessed(tmp_path: Path, handler: str) -> None:
-    files = dict(yo.tree_files(lay_out(tmp_path / "tree", MODULES)))
-    assert sorted(yo.likely_modules([target(handler)], files)) == sorted(EXPECTED)
+def test_what_the_import_will_load_is_guessed(
+    space: yo.Workspace, shell: yo.Shell, handler: str, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert compiled(space, shell, MODULES, handler) == EXPECTED
 
 
-def test_what_has_bytecode_is_not_looked_at(tmp_path: Path) -> None:
-    bytecode = importlib.util.cache_from_source("plain.py")
-    files = dict(yo.tree_files(lay_out(tmp_path / "tree", {**MODULES, bytecode: ""})))
-    assert set(yo.likely_modules([target("pkg.app.handler")], files)) == EXPECTED - {"plain.py", "deep.py"}
+def test_what_has_bytecode_is_not_looked_at(space: yo.Workspace, shell: yo.Shell) -> None:
+    files = {**MODULES, importlib.util.cache_from_source("plain.py"): ""}
+    assert compiled(space, shell, files, "pkg.app.handler") == EXPECTED - {"plain.py", "deep.py"}
 
 
-def test_handlers_that_are_no_python_are_no_matter(tmp_path: Path) -> None:
-    files = dict(yo.tree_files(lay_out(tmp_path / "tree", {"app.py": "import broken\n", "broken.py": "def ("})))
-    assert set(yo.likely_modules([target("app.handler"), target("gone.handler")], files)) == {"app.py", "broken.py"}
+def test_handlers_that_are_no_python_are_no_matter(space: yo.Workspace, shell: yo.Shell) -> None:
+    files = {"app.py": "import broken\nimport deep\n", "broken.py": "def (", "deep.py": ""}
+    assert compiled(space, shell, files, "app.handler", "gone.handler") == {"app.py", "deep.py"}
 
 
-def test_a_hostile_module_takes_no_memory(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("def f():" + "\n" * 1_000_000)
-    script = (
-        "import resource, sys, pathlib; sys.path.insert(0, sys.argv[1]); import lambda_function as yo; "
-        "from tests.test_ahead import target; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
-        "yo.likely_modules([target('app.handler')], {'app.py': pathlib.Path('app.py')}); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    )
-    command = [sys.executable, "-c", script, str(yo.HERE)]
-    taken = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert int(taken) < 30_000 * (1024 if sys.platform == "darwin" else 1), "kB, and on macOS bytes"
+def test_imports_are_found_also_in_long_modules() -> None:
+    """Where an argument of the bytecode is wider than one byte."""
+    many = "".join(f"v{number} = {number}.5\n" for number in range(70_000))
+    hints = "".join(f"    w{number} = {number}.25\n" for number in range(300))
+    text = f"{many}from .far import away\nif TYPE_CHECKING:\n{hints}    import hint\nfrom .. import up\n"
+    assert yo.imports_of(compile(text, "x", "exec"), "a.b") == ["a.b.far", "a.b.far.away", "a", "a.up"]
 
 
 # --- What the guess does to a package ---------------------------------------------------------------------------
@@ -116,7 +124,7 @@ def test_a_hostile_module_takes_no_memory(tmp_path: Path) -> None:
 
 def without_a_guess(yard: Yard, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     with patch.context() as none:
-        none.setattr(yo, "likely_modules", lambda *_: [])
+        none.setattr(yo, "compile_ahead", lambda *_: {})
         return yard.build(force=True)
 
 
@@ -126,7 +134,12 @@ def test_a_wrong_guess_makes_the_same_package(
 ) -> None:
     yard.add_project(project(wheels))
     expected = without_a_guess(yard, monkeypatch)
-    monkeypatch.setattr(yo, "likely_modules", lambda _, files: [name for name in guess if name in files])
+
+    def compile_guess(_: object, listing: yo.Listing, installed: yo.Installed, job: yo.Job) -> dict[str, str]:
+        sizes = {name: status.st_size for name, _, status in listing if name in guess}
+        return yo.run_compiler(sizes, None, installed, job)
+
+    monkeypatch.setattr(yo, "compile_ahead", compile_guess)
     assert yard.build(force=True)["code_sha256"] == expected["code_sha256"]
 
 
