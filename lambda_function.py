@@ -1772,9 +1772,9 @@ ZIP_MADE = "made by yo-dawg, format 2, "
 MAX_PENDING, MAX_PENDING_BYTES = 100, 1 << 26
 """How many files, and how much of them, may wait for a slower one before them: they are in memory meanwhile."""
 
-LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
+LEVELS = ((1 << 24, 3), (1 << 23, 6), (0, 7))
 """libdeflate's, by how large a file is at least: 7 is the highest that costs less than zlib's usual level 6.
-In what is large, it gains nothing by the longer search: 1 % for half of the time."""
+What is large takes most of the time, and gains least by the longer search: 3 % for a third of the time."""
 
 MAX_SHELF_BYTES = 1 << 27
 """How much of zips an environment keeps for its next invocation; of a small /tmp, no more than an eighth."""
@@ -4399,11 +4399,16 @@ class Installer:
 
 
 def install_requirements(installer: Installer) -> Installed:
-    """Install what the project requires into staging; raise DependencyError.
+    """Install what the project requires into staging, and look at it; raise DependencyError."""
+    installer.install(installer.space.staging)
+    return look_at_requirements(installer)
+
+
+def look_at_requirements(installer: Installer) -> Installed:
+    """List what is in staging, and say what of it the runtime has too.
 
     Whether the runtime's own boto3 satisfies all that asks for it is the installer's to say.
     """
-    installer.install(installer.space.staging)
     installed = look_at_installed(installer.space.staging, installer.checkout.required.origins)
     provided = provided_by_runtime(installed)
     if not provided:
@@ -4493,11 +4498,10 @@ def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyTy
             address = json.loads(distribution.read_text("direct_url.json") or "{}").get("url")
             label = f"{name} @ {origins[address]}" if address in origins else f"{name}=={distribution.version}"
             records[printable(label)] = hashlib.sha256(content.encode()).hexdigest()
-            for path in distribution.files or ():
-                file = os.path.normpath(str(path))
-                owners[file] = name
-                if path.hash and path.hash.mode == "sha256":
-                    digests[file] = path.hash.value
+            for path, digest, *_ in csv.reader(content.splitlines()):
+                owners[file := os.path.normpath(path)] = name
+                if digest.startswith("sha256="):
+                    digests[file] = digest.removeprefix("sha256=")
     return Installed(tuple(sorted(records, key=str.lower)), owners, records, digests=digests)
 
 
@@ -4766,11 +4770,11 @@ def prune(listing: Listing, installed: Installed, rules: Rules, space: Workspace
     stubbed: set[str] = set()
     kept = dict(installed.kept)
     for name, path in files.items():
-        if name.endswith((".py", ".dist-info/entry_points.txt")):
+        if name.endswith((".py", ".dist-info/entry_points.txt")) and not suite_of[name]:
             text = path.read_text(errors="replace")
             if any(word in text for word in SPEAKS_OF_STUBS):
                 stubbed.add(name.partition("/")[0])
-            if not suite_of[name] and path.name != "conftest.py":  # which only pytest reads
+            if path.name != "conftest.py":  # which only pytest reads
                 kept |= imported_suites(text, name, suites)
     going = {name: suite for name, suite in suite_of.items() if suite and suite not in kept}
     code_folders = {
@@ -5355,8 +5359,9 @@ def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
         try:
             with aws_says(f"read the layer {arn}"):
                 content = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]
-            fetch_from_aws(content["Location"], archive)
-            with archive.open("rb") as file:
+            with archive.open("w+b") as file:
+                fetch_from_aws(content["Location"], file)
+                file.seek(0)
                 if hashlib.file_digest(file, "sha256").hexdigest() != in_hex(content["CodeSha256"]):
                     raise OSError("it has another SHA-256 than Lambda says")
             # In a child, since it is another's.
@@ -5369,12 +5374,12 @@ def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
     return folder, total
 
 
-def fetch_from_aws(place: str, target: Path) -> None:
-    """Copy what an address that AWS gave us holds into a file; raise OSError."""
+def fetch_from_aws(place: str, target: IO[bytes]) -> None:
+    """Copy what an address that AWS gave us holds into an open file; raise OSError."""
     if urllib.parse.urlsplit(place).scheme not in ("https", "http"):
         raise OSError("AWS gives no address for it")
-    with urllib.request.urlopen(place, timeout=60) as source, target.open("wb") as file:  # noqa: S310  # AWS's own
-        shutil.copyfileobj(source, file, 1 << 20)
+    with urllib.request.urlopen(place, timeout=60) as source:  # noqa: S310  # AWS's own
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def unpack_layer() -> None:
@@ -6265,7 +6270,10 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
         raise DeployError(
             f"Somebody else has updated {target.name} since this build began. Build again if this commit is to win."
         )
-    warnings = keep_present(target, request, job) if changes else []
+    keeping = job.keeping.pop(target.name, None)
+    warnings = []
+    if changes:
+        warnings = keeping.result() if keeping else keep_present(target, request, job)
     running = update_and_test(package, target, request, job)
     version = "$LATEST"
     if isinstance(request, RollbackRequest) and request.to and VERSION.fullmatch(request.to):
@@ -6420,13 +6428,12 @@ def fetch_code(package: Package, name: str, job: Job) -> None:
     """Copy the code that a function runs from Lambda into the store; raise DeployError, OSError."""
     with aws_says(f"look at the code of {name}"):
         place = job.aws.functions.get_function(FunctionName=name)["Code"].get("Location", "")
-    copy = job.space.root / "present.zip"
-    fetch_from_aws(place, copy)
-    with copy.open("rb") as body:
+    with tempfile.TemporaryFile(dir=job.space.root) as body:  # without a name: a build may run meanwhile
+        fetch_from_aws(place, body)
+        body.seek(0)
         if hashlib.file_digest(body, "sha256").hexdigest() != package.hex_digest:
             raise DeployError("Lambda handed out another package.")
-        job.store.upload(package.key, body, "application/zip")
-    copy.unlink()
+        job.store.upload(package.key, body, "application/zip", package.code_sha256)
 
 
 def run_test(target: Target, event: object, job: Job) -> str:
@@ -6604,6 +6611,8 @@ class Job:
     store: Store
     ledgers: list[Ledger] = field(default_factory=list)
     """Those that this invocation may hold; it lets go of them at its end."""
+    keeping: dict[str, Future[list[str]]] = field(default_factory=dict)
+    """By function, what keeps the code that it runs now, see ``keep_present``, if that has begun."""
     aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 3))
     """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
     unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 1))
@@ -6689,6 +6698,9 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     fitting = before if before and still_fits(before, inputs, installer, job) else None
     if fitting and (answer := unchanged(fitting, request, targets, job)):
         return answer
+    if not request.dry_run:
+        for target in targets:
+            job.keeping[target.name] = job.aside.submit(keep_present, target, request, job)
     compiled = before.compiled if before and job.settings.bytecode != "none" else {}
     known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
     made = make_package(installer, targets, known, job)
@@ -6820,18 +6832,20 @@ def former_package(target: Target, job: Job) -> Former | None:
 def make_package(installer: Installer, targets: Sequence[Target], before: Before, job: Job) -> Made:
     """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
     space, log, checkout, deflater = job.space, job.log, installer.checkout, installer.toolchain.deflater
+    has_script = (checkout.project / "make_dist.sh").is_file()
     with Ahead(before.former, deflater, job) as ahead:
         with log.step("install", "[3/8] install requirements"):
             is_known = before.bundle is not None and before.lay().result()
             bundle = before.bundle if is_known else None
             if bundle is None:
                 empty_staging(space)
-            elif (checkout.project / "make_dist.sh").is_file():
+                installer.install(space.staging)
+            elif has_script:
                 open_dependencies(before.compiled, space.staging)
-            installed = bundle.installed if bundle else install_requirements(installer)
             listing = [] if bundle else walk(space.staging)
-            if not ((checkout.project / "make_dist.sh").is_file() or read_patterns(checkout.project)):
+            if not (has_script or read_patterns(checkout.project)):
                 ahead.add(entry for entry in listing if place_in_package(entry[0]) == 0)
+            installed = bundle.installed if bundle else look_at_requirements(installer)
             log.quote(f"{len(installed.names)} packages{', as they were in the former package' if bundle else ''}")
         with log.step("prune", "[4/8] prune dependencies"):
             rules = read_rules(installer, bundle.pruned.taken if bundle else ())

@@ -115,7 +115,7 @@ def test_a_layer_of_other_bytes_than_lambda_says_is_not_used(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = layered(job, small_zip({"python/shared.py": "answer = 1\n"}))
-    monkeypatch.setattr(lambda_function, "fetch_from_aws", lambda place, archive: archive.write_bytes(small_zip()))
+    monkeypatch.setattr(lambda_function, "fetch_from_aws", lambda place, archive: archive.write(small_zip()))
     assert fetch_layers(target, job) is None
     assert f"{target.layers[0]} cannot be read: it has another SHA-256" in capsys.readouterr().out
 
