@@ -1035,13 +1035,14 @@ class Shell:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(cast(IO[bytes], process.stdin).fileno(), b"\n")
 
-    def run(self, command: Command) -> str:
+    def run(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> str:
         """Run a program to its end and return the tail of its output; raise CommandFailed.
 
-        When it ends, and also when the alarm interrupts it, all that it started is killed.
+        Once it goes on, something else may be begun.  When it ends, and also when the alarm interrupts it, all that it
+        started is killed.
         """
         try:
-            return self._run(command)
+            return self._run(command, meanwhile)
         except FileNotFoundError as error:
             raise CommandFailed(127, [str(error)]) from None
 
@@ -1056,7 +1057,7 @@ class Shell:
             start_new_session=True,
         )
 
-    def _run(self, command: Command) -> str:
+    def _run(self, command: Command, meanwhile: Callable[[], object]) -> str:
         kept: deque[str] = deque(maxlen=KEPT_LINES)
         told = self._take(command) if command.stdin else None
         ready = told or self._take(replace(command, stdin=b""))
@@ -1066,6 +1067,7 @@ class Shell:
             try:
                 if told is None:
                     send(command.stdin, process)
+                meanwhile()
                 for line in lines_of(process):
                     masked = self._log.mask(line)
                     kept.append(masked)
@@ -2266,6 +2268,7 @@ def toolchain_inputs(builder: Builder) -> str:
     return hashlib.sha256(f"{TOOLCHAIN_FORMAT}\n{builder.platform}\n{toolchain_pins()}".encode()).hexdigest()
 
 
+@functools.cache
 def own_digest() -> str:
     """Return the SHA-256, in hex, of this file."""
     return hashlib.sha256((HERE / Path(__file__).name).read_bytes()).hexdigest()
@@ -5029,12 +5032,18 @@ def digest_of(value: Any) -> str:
 
 def builder_inputs(job: Job) -> list[Any]:
     """Return what of the builder itself has a say in what it makes: this file, its tools and settings."""
-    runtime: dict[str, str] = {}
+    ours, settings = [own_digest(), toolchain_inputs(job.builder)], job.settings
+    return [*ours, sys.version, runtime_versions(), dict(settings.client), settings.index_secret]
+
+
+@functools.cache
+def runtime_versions() -> dict[str, str]:
+    """Return the versions of what Lambda's runtime brings along."""
+    found: dict[str, str] = {}
     for name in RUNTIME_PROVIDES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            runtime[name] = importlib.metadata.version(name)
-    ours, settings = [own_digest(), toolchain_inputs(job.builder)], job.settings
-    return [*ours, sys.version, runtime, dict(settings.client), settings.index_secret]
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -5409,7 +5418,9 @@ def hide_environment(target: Target, log: Log) -> None:
             log.hide(value)
 
 
-def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
+def prove(
+    pruned: Pruned, target: Target, job: Job, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[Proof, Pruned]:
     """Import the target's handler from staging; what pruning took and the import misses is put back.
 
     An import that fails without naming what it misses is tried once more with everything back: if
@@ -5422,7 +5433,7 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     hide_environment(target, job.log)
     layers = fetch_layers(target, job)
     while True:
-        proof = try_import(target, layers, job)
+        proof = try_import(target, layers, job, meanwhile)
         found = {name: each for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
         groups = {each.group for each in found.values() if each.reason != DROPPED}
         if not groups:
@@ -5432,7 +5443,7 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
         reason = f"{target.handler} cannot be imported without it"
         ours = {each.group for each in pruned.taken.values() if each.reason != DROPPED}
         whole = restore(space, pruned, dict.fromkeys(ours, reason))
-        again = try_import(target, layers, job)
+        again = try_import(target, layers, job, meanwhile)
         if not again.failure:
             return again, whole
         move(pruned.taken, space.staging, space.pruned)
@@ -5442,11 +5453,15 @@ def prove(pruned: Pruned, target: Target, job: Job) -> tuple[Proof, Pruned]:
     return proof, pruned
 
 
-def prove_all(pruned: Pruned, targets: Sequence[Target], job: Job) -> tuple[list[tuple[Target, Proof]], Pruned]:
-    """Prove the package for each function that gets it."""
+def prove_all(
+    pruned: Pruned, targets: Sequence[Target], job: Job, meanwhile: Callable[[], object]
+) -> tuple[list[tuple[Target, Proof]], Pruned]:
+    """Prove the package for each function that gets it; once that goes on, begin something else."""
     proofs = []
+    if job.settings.proof == "off":
+        meanwhile()
     for target in targets:
-        proof, pruned = prove(pruned, target, job)
+        proof, pruned = prove(pruned, target, job, meanwhile)
         proofs.append((target, proof))
     remove_tree(job.space.layers)
     return proofs, pruned
@@ -5458,7 +5473,7 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Proof:
+def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwhile: Callable[[], object]) -> Proof:
     """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
     space, staging = job.space, str(job.space.staging)
     answer = space.root / "proof.json"
@@ -5502,7 +5517,7 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job) -> Pro
     for tree in trees:
         close_tree(tree)
     try:
-        printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()))
+        printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()), meanwhile)
         ending = "ended the process"
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
@@ -5582,6 +5597,7 @@ def import_handler() -> None:
     The program is this function's source and nothing else (see ``try_import``): the names of this
     file, and the modules that it loads, must not be there.
     """
+    import gc
     import importlib
     import json
     import os
@@ -5590,6 +5606,7 @@ def import_handler() -> None:
     import sys
     import traceback
 
+    gc.set_threshold(1_000_000)  # in what is all new there is no garbage, and to look for it takes a tenth of the time
     job = json.load(sys.stdin)
     task = job["path"][0] + "/"
     sought = set()
@@ -5829,7 +5846,12 @@ def compile_modules() -> None:
 
     All that are named, or, of these, some and what they import.  No process pool: there is no /dev/shm in Lambda.
     """
+    import contextlib  # noqa: F401  # that it is there when it is needed
+    import gc  # noqa: F401
+    import hashlib  # noqa: F401
+    import importlib.util  # noqa: F401
     import json
+    import marshal  # noqa: F401
     import os
     import select
     import sys
@@ -5842,6 +5864,8 @@ def compile_modules() -> None:
         if os.fork() == 0:
             for line in os.fdopen(asked):
                 name = json.loads(line)
+                if not name:
+                    break
                 answer = compile_module(job["root"], name, name in checked)
                 os.write(tell, json.dumps([name, *answer]).encode() + b"\n")
             os._exit(0)
@@ -5885,9 +5909,12 @@ def compile_modules() -> None:
                     made[target] = digest
                 for module in modules:
                     want(module)
+    for ask in workers.values():
+        os.write(ask, b'""\n')
     with open(job["answer"], "x") as file:
         json.dump(made, file)
-    os._exit(0)
+    for _ in workers:
+        os.wait()  # or our output would stay open
 
 
 def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
@@ -6665,16 +6692,15 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
+    # What a clone takes is laid out while AWS and the Git host are asked, if it need not be fetched for that.
+    early = job.unpacking.submit(get_toolchain, job) if len(SHELF) else None
     found = [look_at_target(job.aws, name, job.builder) for name in names]
     source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
     before = None if request.force else read_bundle(found[0], job)
     may_look = before is not None and before.pinned and not request.dry_run
     look = look_command(source, request, job.space) if may_look else None
-    early = None
     if look:  # its interpreter is there by the time that this is the only build
         job.shell.prepare(replace(look, stdin=b""))
-        # So is what a clone takes, if it need not be fetched for that.
-        early = job.unpacking.submit(get_toolchain, job) if len(SHELF) else None
     take_ledgers(names, request, job)
     if look:
         job.shell.prepare(look)
@@ -6776,12 +6802,16 @@ def fetch_project(source: Source, request: BuildRequest, early: Early, job: Job)
         if lay:
             lay()
         toolchain = early.toolchain.result() if early.toolchain else get_toolchain(job, *([] if lay else ["uv"]))
+        if lay:
+            get_ready(job, compiler=True, prover=False)
+        else:
+            toolchain.bring("uv")
     with log.step("clone", f"[2/8] clone {source.url}"):
         checkout = clone(source, request, toolchain, job.shell)
         log.quote(f"{checkout.ref} is at commit {checkout.commit}")
         read_patterns(checkout.project)  # what makes no sense is refused before the work
-        if lay:
-            lay().result()
+        if lay and lay().result():
+            get_ready(job, compiler=False, prover=True)
     toolchain = replace(toolchain, indexes=job.indexes)
     return Installer(checkout, toolchain, job.builder, job.shell)
 
@@ -6833,6 +6863,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
     """Install, prune, stage, prove and zip; what has not changed is taken from the package before."""
     space, log, checkout, deflater = job.space, job.log, installer.checkout, installer.toolchain.deflater
     has_script = (checkout.project / "make_dist.sh").is_file()
+
+    def zip_ahead(listing: Listing) -> None:
+        ahead.add(listing)
+        if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
+            ahead.store(listing, [target.name for target in targets])
+
     with Ahead(before.former, deflater, job) as ahead:
         with log.step("install", "[3/8] install requirements"):
             is_known = before.bundle is not None and before.lay().result()
@@ -6859,13 +6895,12 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
                 log.quote(f"left to the runtime, whose own fit: {', '.join(sorted(installed.provided))}")
         with log.step("stage", "[5/8] stage the project"):
             stage(checkout, rules, job.shell, log)
-            before_stage = pruned
-            get_ready(targets, job)
+            get_ready(job, compiler=True, prover=not targets[0].layers)
             listing = walk(space.staging)
+            there, taken = {name for name, _, _ in listing}, pruned.taken
             pruned = keep_imported(listing, installed, pruned, space)
-            listing = listing if pruned is before_stage else walk(space.staging)
             laid = lay_former_bytecode(listing, before.former.result(), before.compiled, installed)
-            if laid.keys() - {name for name, _, _ in listing}:
+            if laid.keys() - there or len(pruned.taken) != len(taken):
                 listing = walk(space.staging)
             warnings = [
                 *checkout.warnings,
@@ -6880,10 +6915,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             with ahead.paused():  # the proof is waited for, and not what is compressed
                 laid |= compile_ahead(targets, listing, installed, job) if guesses else {}
             listing = close_files(walk(space.staging))
-            ahead.add(listing)
-            if is_known and before.stores:  # what was loaded before is loaded now, most likely, and all that ships
-                ahead.store(listing, [target.name for target in targets])
-            proofs, pruned = prove_all(pruned, targets, job)
+            proofs, pruned = prove_all(pruned, targets, job, functools.cache(lambda: zip_ahead(listing)))
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
             closed, listing = listing, walk(space.staging)
         with log.step("zip", "[7/8] compile and zip"):
@@ -6910,14 +6942,14 @@ def same_files(before: Listing, now: Listing) -> frozenset[str]:
     return frozenset(name for name, _, status in now if then.get(name) == since_when(status))
 
 
-def get_ready(targets: Sequence[Target], job: Job) -> None:
+def get_ready(job: Job, *, compiler: bool, prover: bool) -> None:
     """Start the children that compile and that import the handler: their interpreters are there when they are needed.
 
-    From here to the import, no code of the project runs.
+    Should code of the project run before that, it finds them gone.
     """
-    if job.settings.bytecode != "none":
+    if compiler and job.settings.bytecode != "none":
         job.shell.prepare(compiler_command(job.space))
-    if job.settings.proof != "off" and not targets[0].layers:
+    if prover and job.settings.proof != "off":
         job.shell.prepare(prover_command("/opt", job))
 
 

@@ -86,7 +86,7 @@ class Host:
 class InProcess(Shell):
     """Does the worker's job in this process: what it does not foresee is then seen, and its lines are measured."""
 
-    def run(self, command: yo.Command) -> str:
+    def run(self, command: yo.Command, meanwhile: Callable[[], object] = lambda: None) -> str:
         with mock.patch("sys.stdin", io.StringIO(command.stdin.decode())), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # what a worker leaves open, its end closes
             yo.git_worker()
