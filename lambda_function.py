@@ -1032,7 +1032,7 @@ class Shell:
         """Tell a prepared program, by an empty line, that it may go on getting ready: its input will follow."""
         for each, process in [*self._prepared.values()]:
             if each == command:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or has its input
                     os.write(cast(IO[bytes], process.stdin).fileno(), b"\n")
 
     def run(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> str:
@@ -1779,7 +1779,10 @@ LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
 In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
 MAX_SHELF_BYTES = 1 << 27
-"""How much of zips an environment keeps for its next invocation; of a small /tmp, no more than an eighth."""
+"""How much of zips, and of dependencies, an environment keeps for its next invocation.  Of zips no more than an eighth
+of /tmp, and where dependencies are installed none that are larger than the next."""
+
+SMALL_ZIP = 1 << 23
 
 BATCH = 1 << 18
 """How much of small files is compressed by one thread at a time."""
@@ -1988,6 +1991,11 @@ class Shelf:
             self._zips[sha256] = self._zips.pop(sha256, zipped)
             while sum(each.size for each in self._zips.values()) > room:
                 self._zips.pop(next(iter(self._zips)))
+
+    def make_room(self, largest: int = SMALL_ZIP) -> None:
+        """Keep none of the zips that are larger."""
+        with self._lock:
+            self._zips = {sha256: each for sha256, each in self._zips.items() if each.size <= largest}
 
     def get(self, sha256: str) -> Former | None:
         """Return the zip with this digest, which is reckoned again."""
@@ -2491,7 +2499,8 @@ def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
 
 
 def disk_full(path: Path) -> ConfigError:
-    """Return the error for a full /tmp."""
+    """Return the error for a full /tmp, of which the next invocation gets all."""
+    SHELF.make_room(0)
     total = shutil.disk_usage(path.parent).total
     return ConfigError(
         f"{path.parent} is full: this project needs more than its {size(total)}. Raise ephemeral_storage (MB, at most "
@@ -6875,6 +6884,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             bundle = before.bundle if is_known else None
             if bundle is None:
                 empty_staging(space)
+                SHELF.make_room()
                 installer.install(space.staging)
             elif has_script:
                 open_dependencies(before.compiled, space.staging)

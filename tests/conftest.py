@@ -42,9 +42,17 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let nothing be kept from another test's invocations."""
     monkeypatch.setattr(lambda_function, "SHELF", lambda_function.Shelf())
+    yield
+    forget_what_cannot_change()
+
+
+def forget_what_cannot_change() -> None:
+    """Let the builder look again at what no environment changes, but tests do."""
+    for each in (lambda_function.own_digest, lambda_function.runtime_versions):
+        each.cache_clear()
 
 
 # --- What a stage of a build works with ----------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -14,7 +15,8 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -23,7 +25,8 @@ from benchmarks.packages import projects
 from lambda_function import NotBootstrapped, PackageError, Source, lambda_handler
 from local.git_server import make_repository
 from local.rest_json import Response
-from tests.embedded import lay_out
+from tests.conftest import forget_what_cannot_change
+from tests.embedded import NEWEST, Builder, lay_out
 from tests.gitting import git
 from tests.test_handler import HANDLER, LIBRARY, TOKEN, Yard
 from tests.test_handler import setup as setup
@@ -131,6 +134,7 @@ def test_what_decides_what_is_installed_is_compared(
     before = yo.install_inputs(installer, job)
     assert yo.install_inputs(installer, job) == before
     CHANGED_INPUTS[change](monkeypatch, space.checkout)
+    forget_what_cannot_change()
     assert yo.install_inputs(installer, job) != before
 
 
@@ -704,3 +708,207 @@ def test_two_builders_in_different_places_at_different_times_make_the_same_packa
 
 
 CLIENT = {name: os.environ[name] for name in yo.CLIENT_VARIABLES if name in os.environ}
+
+
+# --- Dependencies that stay in /tmp for the next build -----------------------------------------------------------
+
+PYC = f"alpha/__pycache__/__init__.{sys.implementation.cache_tag}.pyc"
+DIGEST = "a digest, in base64"
+
+
+def made_of(space: yo.Workspace, **changes: Any) -> yo.Made:
+    """Lay out a package in staging, a project's file and an empty folder beside the dependencies; return it."""
+    files = {"alpha/__init__.py": "a = 1\n", "alpha/data": "d", PYC: "bytecode", "app.py": "import alpha\n"}
+    lay_out(space.staging, files)
+    (space.staging / "empty/deeper").mkdir(parents=True)
+    names = ("alpha/__init__.py", "alpha/data")
+    digests = {name: yo.in_record(hashlib.sha256(files[name].encode())) for name in names}
+    compiled = {PYC: yo.bytecode_digest(space.staging / "alpha/__init__.py", b"bytecode")}
+    bundle = yo.Bundle("inputs", True, yo.Installed((), {}, digests=digests), yo.Pruned({}, {}), compiled)
+    made = SimpleNamespace(
+        bundle=dataclasses.replace(bundle, **changes),
+        files=yo.walk(space.staging),
+        archive=SimpleNamespace(sha256=DIGEST),
+    )
+    return cast(yo.Made, made)
+
+
+@pytest.fixture
+def as_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no more rights than the modes of a file give, though the tester may be root."""
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: bool(os.stat(path).st_mode & 0o222) if mode == os.W_OK else access(path, mode)
+    )
+
+
+def former_of(space: yo.Workspace) -> yo.Former:
+    return yo.write_zip(space.home, space.root / "former.zip").zipped
+
+
+@pytest.mark.usefixtures("as_user")
+def test_dependencies_stay_and_nothing_else(space: yo.Workspace) -> None:
+    yo.keep_dependencies(made_of(space), {}, space)
+    assert not space.staging.exists()
+    assert {name for name, _ in yo.tree_files(space.kept)} == {"alpha/__init__.py", "alpha/data", PYC}
+    assert {entry.name for entry in yo.entries_below(space.kept) if entry.is_dir()} == {"alpha", "__pycache__"}
+    assert not [path for _, path in yo.tree_files(space.kept) if path.stat().st_mode & 0o222]
+    yo.sweep(space.root.parent, everything=True)
+    assert [path.name for path in space.root.parent.iterdir()] == [yo.KEPT_NAME]
+    space.staging.mkdir(parents=True)
+    space.home.mkdir()
+    former = former_of(space)
+    assert not yo.take_kept("another digest", former, space)
+    assert yo.take_kept(DIGEST, former, space)
+    assert {name for name, _ in yo.tree_files(space.staging)} == {"alpha/__init__.py", "alpha/data", PYC}
+    assert former.written.keys() == {"alpha/__init__.py", "alpha/data", PYC}, "none of them need be read again"
+    assert not yo.take_kept(DIGEST, former, space), "they are where they were taken to"
+
+
+def rewrite(path: Path) -> None:
+    """Do to a file what one can do, and cover one's tracks."""
+    before, mode = path.stat(), path.stat().st_mode
+    path.chmod(0o644)
+    path.write_bytes(b"x" * before.st_size)
+    path.chmod(mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def substitute(path: Path) -> None:
+    before = path.stat()
+    path.rename(path.with_name("aside"))
+    path.write_bytes(path.with_name("aside").read_bytes())
+    path.with_name("aside").unlink()
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def substitute_link(path: Path) -> None:
+    path.rename(path.parent.parent.parent / "aside")
+    path.symlink_to(path.parent.parent.parent / "aside")
+
+
+TAMPERING: dict[str, Callable[[Path], object]] = {
+    "written to": rewrite,
+    "another in its place": substitute,
+    "a link in its place": substitute_link,
+    "gone": lambda path: path.unlink(),
+    "one more": lambda path: path.with_name("more").write_text(""),
+    "a pipe": lambda path: os.mkfifo(path.with_name("pipe")),
+    "may be written to": lambda path: path.chmod(0o644),
+    "has another name too": lambda path: os.link(path, path.parent.parent.parent / "other"),
+}
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("how", TAMPERING)
+@pytest.mark.parametrize("name", ["alpha/__init__.py", PYC])
+def test_what_is_not_as_it_was_is_not_taken(space: yo.Workspace, how: str, name: str) -> None:
+    yo.keep_dependencies(made_of(space), {}, space)
+    kept = yo.SHELF.kept
+    assert kept is not None
+    probe = space.root / "probe"
+    while True:  # a clock of the kernel's may tick every 4 ms only; a project's next build begins later than that
+        probe.unlink(missing_ok=True)
+        probe.touch()
+        if probe.stat().st_ctime_ns > max(ctime for _, ctime in kept.files.values()):
+            break
+    TAMPERING[how](space.kept / name)
+    space.staging.mkdir(exist_ok=True)
+    assert not yo.take_kept(DIGEST, former_of(space), space)
+    assert yo.SHELF.kept is None
+    yo.empty_staging(space)
+    assert not [*space.staging.iterdir()]
+
+
+def spoil(name: str) -> Callable[[yo.Workspace], object]:
+    return lambda space: (space.staging / name).write_text("spoilt")
+
+
+NOT_KEPT: dict[str, tuple[dict[str, Any], Callable[[yo.Workspace], object]]] = {
+    "a dependency that is not what its RECORD says": ({}, spoil("alpha/data")),
+    "bytecode that we did not make": ({}, spoil(PYC)),
+    "bytecode of another source": ({"compiled": {PYC: "another digest"}}, lambda _: None),
+    "not all is from an index": ({"inputs": ""}, lambda _: None),
+    "something was put back": (
+        {"pruned": yo.Pruned({"alpha/data": yo.Taken("tests", "alpha", 1)}, {})},
+        lambda _: None,
+    ),
+    "a dependency is gone": ({"installed": yo.Installed((), {}, digests={"gone": "x"})}, lambda _: None),
+}
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("why", NOT_KEPT)
+def test_what_may_not_be_taken_over_is_not_kept(space: yo.Workspace, why: str) -> None:
+    changes, spoils = NOT_KEPT[why]
+    made = made_of(space, **changes)
+    spoils(space)
+    yo.clear(space, lambda: yo.keep_dependencies(made, {}, space))
+    assert (yo.SHELF.kept, space.kept.exists(), space.staging.exists()) == (None, False, False)
+
+
+def test_dependencies_do_not_stay_where_modes_protect_nothing(
+    space: yo.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    yo.keep_dependencies(made_of(space), {}, space)
+    assert (yo.SHELF.kept, space.kept.exists()) == (None, False)
+
+
+def test_too_many_dependencies_do_not_stay(space: yo.Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yo, "MAX_SHELF_BYTES", 10)
+    yo.keep_dependencies(made_of(space), {}, space)
+    assert (yo.SHELF.kept, space.kept.exists()) == (None, False)
+
+
+VANDAL = """
+import os
+import idna.core
+
+path = idna.core.__file__
+before = os.stat(path)
+os.chmod(path, 0o644)
+with open(path, "r+") as file:
+    text = file.read()
+    file.seek(0)
+    file.write(text.replace("Error", "Terro"))
+os.chmod(path, 0o444)
+os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+for folder in (os.path.dirname(path), os.path.dirname(path) + "/__pycache__"):
+    os.chmod(folder, 0o755)
+    with open(folder + "/planted.pyc", "w") as file:
+        file.write("planted")
+"""
+RUN = "\n\ndef lambda_handler(event, context):\n    return idna.core.encode(event).decode()\n"
+
+
+@pytest.mark.embedded
+@NEWEST
+def test_what_stays_in_a_warm_environment_is_what_was_made(builder: Builder) -> None:
+    """The same bytes as ever, also after a build that has done to its dependencies what can be done."""
+    name = f"staying-{builder.name}"
+    requirements = {"requirements.txt": "idna==3.10\n"}
+
+    def build(code: str, **fields: Any) -> str:
+        builder.add_project(name, {**requirements, "lambda_function.py": code + RUN})
+        return str(builder.build(name, **fields)["code_sha256"])
+
+    def kept() -> set[str]:
+        files = [file for each in builder.aws.environments(builder.name) for file in each.inspect(tmp=True).files]
+        assert all(f"{file}/".startswith("/tmp/yo-dawg-kept/") for file in files), files
+        return {file.removeprefix("/tmp/yo-dawg-kept/") for file in files} - {"/tmp/yo-dawg-kept"}
+
+    first = build("import idna.core")
+    there = kept()
+    assert {"idna/__init__.py", "idna/core.py"} < there
+    assert not [file for file in there if not file.startswith("idna")], "nothing of the project's"
+    second = build("import idna.core  # changed")
+    assert kept() == there
+    assert build("import idna.core") == first != second
+    vandal = build(VANDAL)
+    assert kept() == set(), "what it was made of is not what was installed"
+    assert build("import idna.core") == first != vandal
+    assert kept() == there
+    assert build("import idna.core  # changed", force=True) == second, "from nothing"
+    assert builder.invoke(name, "ü.example") == "xn--tda.example"
