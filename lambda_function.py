@@ -23,7 +23,8 @@ ledger in S3 (locks/FUNCTION) says who builds it now, and what was built.
 
 Lambda has no git, no ssh and no compiler, and only /tmp can be written.  All
 directories above lie in one workspace, /tmp/yo-dawg, which is made afresh for
-each invocation and removed at its end.
+each invocation and removed at its end.  What an environment keeps for its next
+invocation, no project's code can change unseen: see ``Shelf``.
 
 Who may do what.  This process, the handler, holds the role's credentials and
 runs nothing but this file, the standard library and boto3.  All that touches
@@ -1980,9 +1981,9 @@ class Shelf:
         self._zips: dict[str, Former] = {}
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        """Count them."""
-        return len(self._zips)
+    def __contains__(self, sha256: str) -> bool:
+        """Say whether there is a zip with this digest, in hex."""
+        return sha256 in self._zips
 
     def put(self, sha256: str, zipped: Former) -> None:
         """Keep a zip under its digest, in hex, and no more others than there is room for."""
@@ -2307,18 +2308,25 @@ def toolchain_key(sha256: str) -> str:
     return f"toolchain/{sha256}.zip"
 
 
-def get_toolchain(job: Job, *soon: str) -> Toolchain:
-    """Fetch, verify and unpack the toolchain: what a clone by HTTP takes, and the rest aside, now or once it is needed.
+def kept_toolchain(job: Job) -> Toolchain | None:
+    """Unpack the toolchain, if what a clone by HTTP takes of it need not be fetched."""
+    return lay_toolchain(job.toolchain, job) if job.toolchain and job.toolchain["parts"]["git"] in SHELF else None
 
-    Raises NotBootstrapped if there is none that fits.
-    """
-    space, stored = job.space, stored_toolchain(job.store, job.builder, job.space)
-    if stored is None:
+
+def get_toolchain(job: Job, *soon: str) -> Toolchain:
+    """Fetch, verify and unpack the toolchain; raise NotBootstrapped if there is none that fits."""
+    if job.toolchain is None:
         raise NotBootstrapped(
             f"There is no toolchain for {job.builder.platform} and this version of yo-dawg at "
             f'{job.store.uri(toolchain_pointer(job.builder))}. Run "./deploy.sh bootstrap", or invoke '
             f'{job.builder.name} with {{"action": "bootstrap"}}.'
         )
+    return lay_toolchain(job.toolchain, job, *soon)
+
+
+def lay_toolchain(stored: Mapping[str, Any], job: Job, *soon: str) -> Toolchain:
+    """Lay out what a clone by HTTP takes of a toolchain, and the rest aside, now or once it is needed."""
+    space = job.space
 
     def fetch(part: str) -> Future[Former]:
         return job.aside.submit(fetch_toolchain, stored["parts"][part], job)
@@ -6655,6 +6663,11 @@ class Job:
     """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
 
     @functools.cached_property
+    def toolchain(self) -> dict[str, Any] | None:
+        """Which toolchain is stored, read once, see ``stored_toolchain``."""
+        return stored_toolchain(self.store, self.builder, self.space)
+
+    @functools.cached_property
     def indexes(self) -> tuple[str, ...]:
         """The addresses of private package indexes, read once."""
         return package_indexes(self.aws, self.settings, self.log)
@@ -6702,7 +6715,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
     # What a clone takes is laid out while AWS and the Git host are asked, if it need not be fetched for that.
-    early = job.unpacking.submit(get_toolchain, job) if len(SHELF) else None
+    early = job.unpacking.submit(kept_toolchain, job)
     found = [look_at_target(job.aws, name, job.builder) for name in names]
     source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
     before = None if request.force else read_bundle(found[0], job)
@@ -6796,7 +6809,7 @@ def unchanged(before: Bundle, request: BuildRequest, targets: Sequence[Target], 
 class Early:
     """What may have begun, or may begin, before there is a checkout."""
 
-    toolchain: Future[Toolchain] | None
+    toolchain: Future[Toolchain | None]
     lay: Callable[[], Future[bool]] | None
     """Lays the dependencies of the package before into staging."""
 
@@ -6810,7 +6823,7 @@ def fetch_project(source: Source, request: BuildRequest, early: Early, job: Job)
     with log.step("toolchain", "[1/8] get the toolchain"):
         if lay:
             lay()
-        toolchain = early.toolchain.result() if early.toolchain else get_toolchain(job, *([] if lay else ["uv"]))
+        toolchain = early.toolchain.result() or get_toolchain(job, *([] if lay else ["uv"]))
         if lay:
             get_ready(job, compiler=True, prover=False)
         else:
