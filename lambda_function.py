@@ -6951,7 +6951,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             compiled = write_bytecode(proof, laid, installed, job)
             sizes = package_sizes(compiled.files, installed.owners)
             check_size(sizes, proof.layer_bytes, pruned)
-            archive, is_stored = ahead.finish(compiled.files)
+            archive, is_stored = ahead.finish(compiled.files, proof.intact)
             log.quote(f"{archive.files} files, {size(archive.unzipped_bytes)}, zipped {size(archive.zip_bytes)}")
     bundle = replace(bundle, compiled=compiled.digests)
     return Made(
@@ -7041,9 +7041,16 @@ class Ahead:
         self._end()
         return self._made.result()
 
-    def finish(self, listing: Listing) -> tuple[Archive, bool]:
-        """Return the package of these files, and whether it is stored already."""
+    def finish(self, listing: Listing, intact: frozenset[str]) -> tuple[Archive, bool]:
+        """Return the package of these files, and whether it is stored already.
+
+        What somebody has touched since the import began is compressed again, though it may look as it did: there may
+        have been something else in it when it was.
+        """
         made = self.compressed()
+        for part in self._parts:
+            for name in part.identities.keys() - intact:
+                del part.identities[name]
         likely = self._likely and self._likely.result()
         archive = likely if likely and self._is_of(likely, listing) else self._zip(listing, made)
         self._shipped = archive.sha256

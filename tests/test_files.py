@@ -320,10 +320,12 @@ def compressing(folder: Path, deflater: Deflater) -> Iterator[yo.Ahead]:
 def compress_ahead(tree: Path, deflater: Deflater, change: Callable[[], object] = lambda: None) -> bytes:
     """Compress the files that are in a tree now, ahead of a change; return the package of what is there then."""
     with compressing(tree.parent, deflater) as ahead:
-        ahead.add(yo.walk(tree))
+        before = yo.walk(tree)
+        ahead.add(before)
         ahead.compressed()
         change()
-        archive, _ = ahead.finish(yo.walk(tree))
+        after = yo.walk(tree)
+        archive, _ = ahead.finish(after, yo.same_files(before, after))
         archive.zipped.file.seek(0)
         return archive.zipped.file.read()
 
@@ -348,6 +350,23 @@ def test_the_bytes_are_the_same_whatever_was_compressed_ahead(
 
         made = compress_ahead(root, ZLIB, change)
         assert made == path_of(write_zip(root, Path(folder, "2.zip"))).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.py", "a.so", "__pycache__/a.pyc"])
+def test_what_was_touched_meanwhile_is_compressed_again_though_it_looks_the_same(tmp_path: Path, name: str) -> None:
+    """Else an import could have something else shipped than what lies there, and is looked at, afterwards."""
+    path = lay_out(tmp_path / "tree", {"0.py": "0", name: "evil", "z.py": "z"}) / name
+    before = path.stat()
+
+    def cover_up() -> None:
+        while path.stat().st_ctime_ns == before.st_ctime_ns:  # a clock of the kernel's may tick every 4 ms only
+            path.write_text("good")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert yo.identity(path.stat()) == yo.identity(before)
+
+    with zipfile.ZipFile(io.BytesIO(compress_ahead(tmp_path / "tree", ZLIB, cover_up))) as archive:
+        assert archive.read(name) == b"good"
+        assert archive.testzip() is None
 
 
 def test_libraries_come_first_in_a_package_and_bytecode_last(tree: Path, tmp_path: Path) -> None:
@@ -464,7 +483,7 @@ def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exc
         ahead.add(yo.walk(tmp_path / "tree"))
         assert ahead.compressed() == []
         with pytest.raises(error):
-            ahead.finish(yo.walk(tmp_path / "tree"))
+            ahead.finish(yo.walk(tmp_path / "tree"), frozenset())
 
 
 # --- Requirement groups --------------------------------------------------------------------------------------
