@@ -5194,10 +5194,11 @@ def take_kept(code_sha256: str, former: Former, space: Workspace) -> bool:
     if kept is None or kept.package != code_sha256:
         return False
     SHELF.kept = None
-    os.rmdir(space.staging)
-    os.rename(space.kept, space.staging)
-    with contextlib.suppress(PackageError):
-        if {name: since_when(status) for name, _, status in walk(space.staging)} == kept.files:
+    with contextlib.suppress(OSError, PackageError):  # it is gone, say
+        os.rmdir(space.staging)
+        os.rename(space.kept, space.staging)
+        found = {name: since_when(status) for name, _, status in walk(space.staging)}
+        if found == kept.files and not space.staging.is_symlink():
             former.written |= kept.files
             return True
     return False
@@ -5206,7 +5207,7 @@ def take_kept(code_sha256: str, former: Former, space: Workspace) -> bool:
 def drop_kept(space: Workspace) -> None:
     """Remove the dependencies that were kept."""
     SHELF.kept = None
-    if space.kept.exists():
+    if os.path.lexists(space.kept):
         remove_tree(space.kept)
 
 
@@ -5374,12 +5375,16 @@ class Proof:
     """All that there is after it, if somebody has looked."""
 
 
+NO_LAYERS = "none"
+"""What is not there, for functions without layers: the builder's own are none of theirs."""
+
+
 def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
     """Fetch a function's layers and unpack them over each other, as Lambda does in /opt.
 
     Returns the folder and the bytes of all of them, as Lambda counts; None if one cannot be had.
     """
-    folder, total = job.space.layers / target.name, 0
+    folder, total = job.space.layers / (target.name if target.layers else NO_LAYERS), 0
     archive = job.space.root / "layer.zip"
     for arn in target.layers:
         try:
@@ -5555,7 +5560,7 @@ def prover_command(opt: str, job: Job) -> Command:
     """Return the command of the child that imports a handler, with layers in a folder."""
     staging = job.space.staging
     libraries = ":".join(filter(None, [job.settings.library_path, f"{staging}", f"{staging}/lib", f"{opt}/lib"]))
-    return Command(own_program(import_handler, "-s"), staging, {"LD_LIBRARY_PATH": libraries})
+    return Command(own_program(import_handler, "-s"), job.space.root, {"LD_LIBRARY_PATH": libraries})
 
 
 def close_files(listing: Listing) -> Listing:
@@ -5641,6 +5646,7 @@ def import_handler() -> None:
             if name.startswith(task):
                 sought.add(os.path.normpath(name)[len(task) :])
 
+    os.chdir(task)
     os.environ.clear()
     os.environ.update(job["environ"])
     sys.path[:0] = job["path"]
@@ -6973,7 +6979,7 @@ def get_ready(job: Job, *, compiler: bool, prover: bool) -> None:
     if compiler and job.settings.bytecode != "none":
         job.shell.prepare(compiler_command(job.space))
     if prover and job.settings.proof != "off":
-        job.shell.prepare(prover_command("/opt", job))
+        job.shell.prepare(prover_command(str(job.space.layers / NO_LAYERS), job))
 
 
 class Ahead:
@@ -7139,7 +7145,7 @@ def empty_staging(space: Workspace) -> None:
     """Take out of staging what turned out not to fit, and make room."""
     drop_kept(space)
     for folder in (space.staging, space.pruned):
-        if any(folder.iterdir()):
+        if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
             remove_tree(folder)
             folder.mkdir(mode=0o700)
 

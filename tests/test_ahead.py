@@ -224,6 +224,28 @@ def test_what_is_gone_by_the_time_does_not_hold_up_what_is_compressed_ahead(tmp_
             yo.write_members([("gone", paths[0], None)], archive, [], yo.ZLIB)
 
 
+# --- Interpreters that are there when they are needed -----------------------------------------------------------
+
+
+def test_each_interpreter_is_started_once(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is prepared is what is run."""
+    started: list[str] = []
+    start = yo.Shell._start
+
+    def noted(shell: yo.Shell, command: yo.Command) -> Any:
+        text = " ".join(map(str, command.argv))
+        started.extend(name for name in ("start_git_worker", "ask_refs", "compile_modules", "import_handler")
+                       if f"{name}()" in text.splitlines()[-1])  # fmt: skip
+        return start(shell, command)
+
+    yard.add_project(project(wheels))
+    yard.build()
+    yard.add_project({**project(wheels), "app.py": f"import alpha\n{HANDLER}"})
+    monkeypatch.setattr(yo.Shell, "_start", noted)
+    yard.build()
+    assert sorted(started) == ["ask_refs", "compile_modules", "import_handler", "start_git_worker"]
+
+
 # --- What is stored while the handler is imported ---------------------------------------------------------------
 
 

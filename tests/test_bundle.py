@@ -821,6 +821,25 @@ def test_what_is_not_as_it_was_is_not_taken(space: yo.Workspace, how: str, name:
     assert not [*space.staging.iterdir()]
 
 
+FOLDER_GONE: dict[str, Callable[[Path], object]] = {
+    "gone": lambda folder: shutil.rmtree(folder),
+    "elsewhere": lambda folder: folder.rename(folder.with_name("moved")),
+    "a link to it": lambda folder: folder.symlink_to(folder.rename(folder.with_name("moved"))),
+    "a file": lambda folder: folder.rename(folder.with_name("moved")) and folder.write_text(""),
+}
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("how", FOLDER_GONE)
+def test_a_folder_that_is_not_there_any_more_does_no_harm(space: yo.Workspace, how: str) -> None:
+    yo.keep_dependencies(made_of(space), {}, space)
+    FOLDER_GONE[how](space.kept)
+    space.staging.mkdir()
+    assert not yo.take_kept(DIGEST, former_of(space), space)
+    yo.empty_staging(space)
+    assert (space.staging.is_symlink(), [*space.staging.iterdir()], os.path.lexists(space.kept)) == (False, [], False)
+
+
 def spoil(name: str) -> Callable[[yo.Workspace], object]:
     return lambda space: (space.staging / name).write_text("spoilt")
 
