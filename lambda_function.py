@@ -1846,6 +1846,8 @@ class Former:
         self.file, self._unchanged = file, unchanged  # the file must not be closed
         self.owner: Owned | None = None
         """Who closes it, if that is to be when this is not needed any more."""
+        self.grows: Owned | None = None
+        """The same file, if more may be written to it."""
         self.written: dict[str, tuple[Identity, int]] = {}
         """For members that lie in files of ours: which they are, and since when."""
         with contextlib.nullcontext(directory) if directory else zipfile.ZipFile(file) as archive:
@@ -1989,7 +1991,8 @@ class Shelf:
         """Keep a zip under its digest, in hex, and no more others than there is room for."""
         room = min(MAX_SHELF_BYTES, shutil.disk_usage(zipped.fileno()).total // 8)
         with self._lock:
-            self._zips[sha256] = self._zips.pop(sha256, zipped)
+            self._zips.pop(sha256, None)
+            self._zips[sha256] = zipped
             while sum(each.size for each in self._zips.values()) > room:
                 self._zips.pop(next(iter(self._zips)))
 
@@ -2000,7 +2003,8 @@ class Shelf:
 
     def get(self, sha256: str) -> Former | None:
         """Return the zip with this digest, which is reckoned again."""
-        zipped = self._zips.get(sha256)
+        with self._lock:
+            zipped = self._zips.pop(sha256, None)
         if zipped is None or zipped.digest().hexdigest() != sha256:
             return None
         self.put(sha256, zipped)
@@ -2013,21 +2017,24 @@ SHELF = Shelf()
 def write_zip(tree: Path, target: Path, former: Former | None = None, deflater: Deflater = ZLIB) -> Archive:
     """Zip a tree reproducibly: the same tree and deflater give the same bytes; see ``write_members``."""
     target.unlink(missing_ok=True)  # a build may have put a link there, to have us write elsewhere
-    return zip_files(walk(tree), Owned(target.open("x+b", buffering=BLOCK)), [former] if former else [], deflater)
+    formers = [former] if former else []
+    return zip_files(walk(tree), lambda: Owned(target.open("x+b", buffering=BLOCK)), formers, deflater)
 
 
-def zip_files(listing: Listing, target: Owned, formers: Sequence[Former], deflater: Deflater) -> Archive:
-    """Zip files in the order in which they come; else as ``write_zip``.
+def zip_files(listing: Listing, target: Callable[[], Owned], formers: Sequence[Former], deflater: Deflater) -> Archive:
+    """Zip files in the order in which they come, into a new file; else as ``write_zip``.
 
-    What lies in the target beyond the beginning of the first former zip is overwritten.
+    Or into that of the first former zip, if that may grow and all of it is the beginning.
     """
     files = [(name, path, None) for name, path, _ in listing]
     alike = [former for former in formers if former.comment == deflater.comment]
     begun = alike[0].beginning(files) if alike else []
-    file = target.file
-    is_begun = bool(begun) and alike[0].owner is target
-    file.seek(alike[0].end if is_begun else 0)
-    if begun and not is_begun:
+    grown = alike[0].grows if begun and len(begun) == len([*alike[0].names]) else None
+    owned = grown or target()
+    file = owned.file
+    if grown:
+        file.seek(alike[0].end)
+    elif begun:
         alike[0].copy_beginning(begun, file)
     with zipfile.ZipFile(file, "w") as archive:
         archive.filelist += begun
@@ -2036,7 +2043,7 @@ def zip_files(listing: Listing, target: Owned, formers: Sequence[Former], deflat
     file.truncate()
     file.flush()
     zipped = Former(file, directory=archive)
-    zipped.owner = target
+    zipped.owner = owned
     return Archive(
         zipped=zipped,
         sha256=in_base64(zipped.digest()),
@@ -2338,14 +2345,15 @@ def lay_toolchain(stored: Mapping[str, Any], job: Job, *soon: str) -> Toolchain:
     toolchain, zipped = Toolchain(space.toolchain), fetch_toolchain(stored["parts"]["git"], job)
     first = [name for name in zipped.names if name.startswith("site-packages/deflate")]
     if "deflate" not in sys.modules:
-        unzip(zipped, first, space.toolchain)
+        job.unpacking.submit(unzip, zipped, first, space.toolchain).result()
     deflater = load_deflater(toolchain)
     if (toolchain.packages / "deflate").exists():
         remove_tree(toolchain.packages / "deflate")  # a project's code must not find the file that we run
     bring = functools.cache(lambda part: job.aside.submit(unpack, fetched.get(part) or fetch(part)))
     for part in soon:
         bring(part)
-    unzip(zipped, [name for name in zipped.names if name not in first], space.toolchain)
+    rest = [name for name in zipped.names if name not in first]
+    job.unpacking.submit(unzip, zipped, rest, space.toolchain).result()
     job.shell.wake(git_worker_command(space))
     return replace(toolchain, deflater=deflater, bring=bring)
 
@@ -2661,7 +2669,12 @@ def look_command(source: Source, request: BuildRequest, space: Workspace) -> Com
         "seconds": STALL_SECONDS,
         "answer": str(space.root / "refs.json"),
     }
-    return Command(own_program(ask_refs, "-s"), space.root, stdin=json.dumps(question).encode(), is_ours=True)
+    return replace(look_program(space), stdin=json.dumps(question).encode())
+
+
+def look_program(space: Workspace) -> Command:
+    """Return that command without a question."""
+    return Command(own_program(ask_refs, "-s"), space.root, is_ours=True)
 
 
 def look_at_ref(source: Source, request: BuildRequest, job: Job) -> tuple[str, str] | None:
@@ -2757,11 +2770,16 @@ def clone(source: Source, request: BuildRequest, toolchain: Toolchain, shell: Sh
     )
 
 
+@functools.cache
+def own_head() -> str:
+    """Return how this file begins: what it imports."""
+    return (HERE / Path(__file__).name).read_text().partition("\n# ---")[0]
+
+
 def git_worker_command(space: Workspace) -> Command:
     """Return the command of a git worker, to be prepared before anything else: its imports take longest."""
     toolchain = Toolchain(space.toolchain)
-    head = (HERE / Path(__file__).name).read_text().partition("\n# ---")[0]  # what it imports
-    argv = own_program(start_git_worker, "-s", begins=head)
+    argv = own_program(start_git_worker, "-s", begins=own_head())
     return Command([*argv, HERE, toolchain.bytecode], space.root, {"PYTHONPATH": str(toolchain.packages)}, is_ours=True)
 
 
@@ -4418,14 +4436,8 @@ class Installer:
             ) from None
 
 
-def install_requirements(installer: Installer) -> Installed:
-    """Install what the project requires into staging, and look at it; raise DependencyError."""
-    installer.install(installer.space.staging)
-    return look_at_requirements(installer)
-
-
 def look_at_requirements(installer: Installer) -> Installed:
-    """List what is in staging, and say what of it the runtime has too.
+    """List what was installed into staging, and say what of it the runtime has too.
 
     Whether the runtime's own boto3 satisfies all that asks for it is the installer's to say.
     """
@@ -5198,7 +5210,11 @@ def take_kept(code_sha256: str, former: Former, space: Workspace) -> bool:
         os.rmdir(space.staging)
         os.rename(space.kept, space.staging)
         found = {name: since_when(status) for name, _, status in walk(space.staging)}
-        if found == kept.files and not space.staging.is_symlink():
+        folders = {
+            entry.path for entry in entries_below(space.staging) if entry.is_dir()
+        }  # an empty one can be imported
+        meant = {f"{space.staging}/{folder}" for name in kept.files for folder in folders_above(name)}
+        if (found, folders) == (kept.files, meant) and not space.staging.is_symlink():
             former.written |= kept.files
             return True
     return False
@@ -5225,7 +5241,7 @@ def keep_dependencies(made: Made, written: Mapping[str, tuple[Identity, int]], s
     files = {}
     for name, path, status in made.files:
         if source_of(name) not in digests:
-            path.unlink()  # the project's
+            os.unlink(f"{space.staging}/{name}")  # the project's
             continue
         digest = bundle.compiled.get(name) or digests.get(name)
         if written.get(name) != since_when(status):
@@ -5251,6 +5267,7 @@ def open_dependencies(compiled: Iterable[str], staging: Path) -> None:
     for name in compiled:
         with contextlib.suppress(OSError):
             os.unlink(staging / name)
+    remove_empty_directories({staging / os.path.dirname(name) for name in compiled}, staging)
     for _, path, status in walk(staging):
         path.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
 
@@ -5575,6 +5592,17 @@ def close_files(listing: Listing) -> Listing:
     return closed
 
 
+def outlast(listing: Listing, folder: Path) -> None:
+    """Wait until a change of any of these files would be of another moment than what they are.
+
+    The kernel's clock may tick only every 10 ms (before Linux 6.13).
+    """
+    last = max((status.st_ctime_ns for _, _, status in listing), default=0)
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        while os.fstat(probe.fileno()).st_ctime_ns <= last:
+            os.fchmod(probe.fileno(), stat.S_IRUSR)
+
+
 def close_tree(root: Path) -> None:
     """Make all in a tree read-only."""
     folders = [str(root)]
@@ -5750,9 +5778,8 @@ def lay_former_bytecode(
                     path.unlink()
             continue
         content, target = former.read(name), importlib.util.cache_from_source(str(source))
-        fits = target.endswith(name.rpartition("/")[2]) and content.startswith(
-            importlib.util.MAGIC_NUMBER + b"\1\0\0\0"
-        )
+        is_of_this_python = os.path.basename(target) == os.path.basename(name)
+        fits = is_of_this_python and content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
         if fits and bytecode_digest(source, content) == digest and not os.path.islink(os.path.dirname(target)):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             former.extract(name, target)
@@ -6665,7 +6692,7 @@ class Job:
     """By function, what keeps the code that it runs now, see ``keep_present``, if that has begun."""
     aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 3))
     """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
-    unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 1))
+    unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
     """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
 
     @functools.cached_property
@@ -6721,16 +6748,15 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
     # What a clone takes is laid out while AWS and the Git host are asked, if it need not be fetched for that.
-    early = job.unpacking.submit(kept_toolchain, job)
+    early = job.aside.submit(kept_toolchain, job)
     found = [look_at_target(job.aws, name, job.builder) for name in names]
-    source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
     before = None if request.force else read_bundle(found[0], job)
     may_look = before is not None and before.pinned and not request.dry_run
-    look = look_command(source, request, job.space) if may_look else None
-    if look:  # its interpreter is there by the time that this is the only build
-        job.shell.prepare(replace(look, stdin=b""))
+    if may_look:  # its interpreter is there by the time that this is the only build
+        job.shell.prepare(look_program(job.space))
     take_ledgers(names, request, job)
-    if look:
+    source = Source.from_settings(job.settings, job.aws, request.repo_name, job.log)
+    if may_look and (look := look_command(source, request, job.space)):
         job.shell.prepare(look)
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
     if not request.force and found[0].code_sha256 != targets[0].code_sha256:
@@ -6752,9 +6778,6 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     fitting = before if before and still_fits(before, inputs, installer, job) else None
     if fitting and (answer := unchanged(fitting, request, targets, job)):
         return answer
-    if not request.dry_run:
-        for target in targets:
-            job.keeping[target.name] = job.aside.submit(keep_present, target, request, job)
     compiled = before.compiled if before and job.settings.bytecode != "none" else {}
     known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
     made = make_package(installer, targets, known, job)
@@ -6769,12 +6792,13 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
+            job.keeping[names[0]] = job.aside.submit(keep_present, targets[0], request, job)
+            noted = [job.aside.submit(store_bundle, package, bundle, job) for package in packages]
             for package in packages if not made.is_stored else ():
                 store_package(package, made.archive, job)
-            noted = [job.aside.submit(store_bundle, package, bundle, job) for package in packages]
-            deployments = deploy_all(packages, targets, request, job)
             for each in noted:
                 each.result()
+            deployments = deploy_all(packages, targets, request, job)
     return build_result(told, request, deployments, job)
 
 
@@ -6929,7 +6953,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             there, taken = {name for name, _, _ in listing}, pruned.taken
             pruned = keep_imported(listing, installed, pruned, space)
             laid = lay_former_bytecode(listing, before.former.result(), before.compiled, installed)
-            if laid.keys() - there or len(pruned.taken) != len(taken):
+            if laid.keys() != there & before.compiled.keys() or len(pruned.taken) != len(taken):
                 listing = walk(space.staging)
             warnings = [
                 *checkout.warnings,
@@ -6944,6 +6968,7 @@ def make_package(installer: Installer, targets: Sequence[Target], before: Before
             with ahead.paused():  # the proof is waited for, and not what is compressed
                 laid |= compile_ahead(targets, listing, installed, job) if guesses else {}
             listing = close_files(walk(space.staging))
+            outlast(listing, space.root)
             proofs, pruned = prove_all(pruned, targets, job, functools.cache(lambda: zip_ahead(listing)))
             warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.settings.proof)]
             closed, listing = listing, walk(space.staging)
@@ -7069,10 +7094,7 @@ class Ahead:
     def _zip(self, listing: Listing, made: list[Former]) -> Archive:
         """Zip files, after what is made already if all of that is the beginning."""
         formers = [*made, *filter(None, [self._former.result()])]
-        files = [(name, path, None) for name, path, _ in listing]
-        begins = bool(made) and len(made[0].beginning(files)) == len([*made[0].names])
-        target = self._parts[0].owned if begins else unnamed_file(self._job.space)
-        return zip_files(listing, target, formers, self._deflater)
+        return zip_files(listing, lambda: unnamed_file(self._job.space), formers, self._deflater)
 
     def _is_of(self, archive: Archive, listing: Listing) -> bool:
         """Say whether a package that it made is of just these files."""
@@ -7103,6 +7125,7 @@ class Ahead:
                 part.file.flush()
                 made.append(Former(part.file, part.identities, archive))
                 made[-1].owner = part.owned
+            made[0].grows = self._parts[0].owned
             return made
         return []
 
@@ -7491,7 +7514,8 @@ def check_bucket(job: Job) -> str:
 
 
 def check_toolchain(job: Job) -> str:
-    """Fetch the toolchain, and run it."""
+    """Fetch the toolchain, also if it was kept, and run it."""
+    SHELF.make_room(0)
     toolchain = get_toolchain(job)
     toolchain.wait("ssh")
     try:
@@ -7706,9 +7730,6 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             return run_action(request, Job(settings, builder, space, log, shell, aws, store), context)
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["git-worker"]:
-    limit_memory()
-    git_worker()
 if __name__ == "__main__" and sys.argv[1:] == ["match-worker"]:
     match_worker()
 if __name__ == "__main__" and sys.argv[1:] == ["install-worker"]:

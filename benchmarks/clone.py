@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import lambda_function  # noqa: E402
 from local.git_server import GitServer  # noqa: E402
 
 ENVIRON = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -115,7 +116,7 @@ def make_apart(root: Path, name: str, fill: Callable[[Path], None]) -> None:
 def worker_job(url: str, target: Path) -> bytes:
     """Return what the git worker reads from its standard input."""
     paths = {name: str(target / name) for name in ("objects", "checkout", "sources", "answer")}
-    return json.dumps({"source": {"url": url}, "ref": None, "project": "", **paths}).encode()
+    return json.dumps({"source": {"url": url}, "ref": None, "project": "", "until": 0, **paths}).encode()
 
 
 def measure(command: Sequence[str], target: Path, stdin: bytes = b"") -> tuple[float, float]:
@@ -131,7 +132,7 @@ def measure(command: Sequence[str], target: Path, stdin: bytes = b"") -> tuple[f
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     answer = target / "answer"
-    if status != 0 or (answer.exists() and b'"error"' in answer.read_bytes()):
+    if status != 0 or not any(target.iterdir()) or (answer.exists() and b'"error"' in answer.read_bytes()):
         raise SystemExit(f"{command[0]} failed: {answer.read_text() if answer.exists() else status}")
     shutil.rmtree(target)
     return seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
@@ -152,8 +153,18 @@ def repository_name(shape: str) -> str:
     return shape.replace(" ", "-").replace(",", "")
 
 
+def git_worker(folder: Path) -> list[str]:
+    """Return the git worker's command, with the bytecode that its toolchain has."""
+    space = lambda_function.Workspace(folder)
+    prefix = {"PYTHONPYCACHEPREFIX": str(lambda_function.Toolchain(space.toolchain).bytecode)}
+    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]
+    subprocess.run([*compiler, lambda_function.__file__], env={**os.environ, **prefix}, check=True)
+    return [str(part) for part in lambda_function.git_worker_command(space).argv]
+
+
 def compare(folder: Path, shapes: Sequence[str], rounds: int) -> None:
     """Clone each repository with each program, in turns, and print what it took."""
+    worker = git_worker(folder)
     with GitServer(folder, backend="git") as server:
         print(f"{'':14}{'':18}{'median':>9}{'ratio':>8}{'peak memory':>14}   ({rounds} rounds, interleaved)")
         for name in shapes:
@@ -163,7 +174,7 @@ def compare(folder: Path, shapes: Sequence[str], rounds: int) -> None:
             commands = {
                 "git --depth 1": ["git", "clone", "--quiet", "--depth", "1", url, str(target)],
                 "porcelain.clone": [sys.executable, "-c", PORCELAIN, url, str(target)],
-                "yo-dawg": [sys.executable, str(ROOT / "lambda_function.py"), "git-worker", "0"],
+                "yo-dawg": worker,
             }
             taken: dict[str, list[tuple[float, float]]] = {each: [] for each in commands}
             for _ in range(rounds):

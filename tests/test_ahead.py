@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import threading
@@ -346,6 +347,23 @@ def test_what_is_laid_and_does_not_fit_is_whole_before_it_is_taken_away(
     assert yard.build()["dependencies"] == ["beta==1.0"]
     with shipped(yard) as archive:
         assert not [name for name in archive.namelist() if name.startswith("alpha")]
+
+
+def test_a_store_that_hangs_holds_up_no_answer(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is begun early is not waited for at the end."""
+    yard.add_project({"app.py": HANDLER})
+    yard.build()
+    yard.add_project({"app.py": f"{HANDLER}# changed\n"})
+    answered = threading.Event()
+    monkeypatch.setattr(yo, "stored_toolchain", lambda *_: answered.wait(60))
+    yard.context = dataclasses.replace(yard.context, remaining=3000)
+    try:
+        with pytest.raises(yo.DeadlineError):
+            yard.build()
+    finally:
+        was_over = answered.is_set()
+        answered.set()
+    assert not was_over
 
 
 def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(

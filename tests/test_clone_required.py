@@ -113,8 +113,10 @@ class Installer:
         checkout = self.cloner(Source(url, token=self.token), ref=ref)
         before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
         builder = yo.Builder("b", "arn", "r", "python3.13", "x86_64")
+        installer = yo.Installer(checkout, self.toolchain, builder, self.shell)
         try:
-            return yo.install_requirements(yo.Installer(checkout, self.toolchain, builder, self.shell))
+            installer.install(installer.space.staging)
+            return yo.look_at_requirements(installer)
         finally:
             after = {path: path.read_bytes() for path in before}
             assert after == before, "requirements files are put back"

@@ -486,6 +486,40 @@ def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exc
             ahead.finish(yo.walk(tmp_path / "tree"), frozenset())
 
 
+# --- What an environment keeps ---------------------------------------------------------------------------------
+
+
+def zip_of(folder: Path, size: int) -> tuple[str, Former]:
+    """Return a zip of about so many bytes, and its digest."""
+    (folder / str(size)).mkdir()
+    (folder / str(size) / "a").write_bytes(os.urandom(size))
+    archive = write_zip(folder / str(size), folder / f"{size}.zip")
+    return archive.hex_digest, archive.zipped
+
+
+def test_zips_are_kept_as_long_as_there_is_room_the_one_used_last_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yo, "MAX_SHELF_BYTES", 7000)
+    shelf = yo.Shelf()
+    (one, first), (two, second), (three, third) = (zip_of(tmp_path, size) for size in (2000, 3000, 4000))
+    shelf.put(one, first)
+    shelf.put(two, second)
+    assert shelf.get(one) is first
+    shelf.put(three, third)
+    assert [each in shelf for each in (one, two, three)] == [True, False, True]
+    shelf.make_room(3000)
+    assert [each in shelf for each in (one, two, three)] == [True, False, False]
+
+
+def test_a_zip_is_not_kept_if_it_is_another(tmp_path: Path) -> None:
+    shelf, (name, zipped) = yo.Shelf(), zip_of(tmp_path, 2000)
+    shelf.put(name, zipped)
+    os.pwrite(zipped.fileno(), b"x", 1000)
+    assert shelf.get(name) is None
+    assert name not in shelf
+
+
 # --- Requirement groups --------------------------------------------------------------------------------------
 
 

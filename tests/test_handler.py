@@ -675,6 +675,15 @@ def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
     return answer["status"], {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
 
 
+def test_a_build_that_lacks_its_secret_is_in_the_books(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.add_project({"app.py": HANDLER})
+    monkeypatch.setenv("YO_DAWG_TOKEN_SECRET", "nothing-here")
+    with pytest.raises(ConfigError, match="nothing-here"):
+        yard.build()
+    assert [key.rpartition(".")[2] for key in sorted(yard.keys("builds/"))] == ["json", "log"]
+    assert yard.keys("locks/")
+
+
 def test_what_has_not_changed_is_taken_from_the_former_package(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     deflated: list[bytes] = []
 

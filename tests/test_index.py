@@ -114,7 +114,8 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
         log.hide(PASSWORD)
         installer = yo.Installer(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
-        installed = yo.install_requirements(installer)
+        installer.install(space.staging)
+        installed = yo.look_at_requirements(installer)
         for name in (each for each in files if each.endswith((".txt", ".toml"))):
             assert (space.checkout / name).read_text() == files[name], "put back"
         return installed.names

@@ -32,7 +32,7 @@ from lambda_function import (
     deadline,
     find_requirements,
     has_dependencies,
-    install_requirements,
+    look_at_requirements,
     unread_requirements,
 )
 from tests.embedded import lay_out
@@ -128,7 +128,9 @@ def install(space: Workspace, log: Log, index: Path) -> Install:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("INDEX", str(index)), errors="surrogateescape")
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files))
-        return install_requirements(Installer(checkout, toolchain, BUILDER, shell))
+        installer = Installer(checkout, toolchain, BUILDER, shell)
+        installer.install(space.staging)
+        return look_at_requirements(installer)
 
     return run
 

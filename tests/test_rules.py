@@ -150,7 +150,9 @@ def install(space: Workspace, shell: Shell, tmp_path: Path) -> Callable[[str, st
         text = f"--no-index\n--find-links {tmp_path}/index\n{requirements}\n"
         lay_out(space.checkout, {"requirements.txt": text, "pyproject.toml": rules})
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset({"requirements.txt"}))
-        return yo.install_requirements(yo.Installer(checkout, toolchain, BUILDER, shell))
+        installer = yo.Installer(checkout, toolchain, BUILDER, shell)
+        installer.install(space.staging)
+        return yo.look_at_requirements(installer)
 
     return run
 
