@@ -1780,10 +1780,10 @@ LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
 In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
 MAX_SHELF_BYTES = 1 << 27
-"""How much of zips, and of dependencies, an environment keeps for its next invocation.  Of zips no more than an eighth
-of /tmp, and where dependencies are installed none that are larger than the next."""
+"""How much of zips, and of dependencies, an environment keeps for its next invocation; of zips an eighth of /tmp."""
 
 SMALL_ZIP = 1 << 23
+"""Larger ones make room where dependencies are installed: what fits into a new environment must fit into this one."""
 
 BATCH = 1 << 18
 """How much of small files is compressed by one thread at a time."""
@@ -7078,11 +7078,10 @@ class Ahead:
         What somebody has touched since the import began is compressed again, though it may look as it did: there may
         have been something else in it when it was.
         """
-        made = self.compressed()
+        made, likely = self.compressed(), self._likely and self._likely.result()
         for part in self._parts:
             for name in part.identities.keys() - intact:
                 del part.identities[name]
-        likely = self._likely and self._likely.result()
         archive = likely if likely and self._is_of(likely, listing) else self._zip(listing, made)
         self._shipped = archive.sha256
         return archive, archive is likely
