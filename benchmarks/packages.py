@@ -137,7 +137,8 @@ def measure(packagers: Sequence[Packager], rounds: int, folder: Path, python: Pa
                 archive = packager.archive()
                 ours.zip_bytes = len(archive)
                 trees |= unpack(archive, folder, packager.name)
-        os.sync()  # what the packagers have written is on the disk by now, and in nobody's way
+        if number:  # the first would else pay for what of the interpreter has left the page cache meanwhile
+            import_seconds(next(iter(trees.values())), python)
         for name, tree in trees.items():
             if number:
                 figures[name].imports.append(import_seconds(tree, python))
