@@ -139,6 +139,9 @@ try_aws() {
   [[ $said =~ aws-cli/([0-9]+)\.([0-9]+)\.[0-9.]+ ]] || return 1
   # Older ones, such as that of Ubuntu 22.04, know neither S3's checksums nor the size of /tmp.
   ((BASH_REMATCH[1] > 2 || BASH_REMATCH[2] >= (BASH_REMATCH[1] == 1 ? 25 : 7))) || return 1
+  # Older ones, such as that of Debian 12, do not know AWS_ENDPOINT_URL, and would ask the real AWS.
+  local endpoints=("${!AWS_ENDPOINT_URL@}")
+  ((${#endpoints[@]} == 0 || BASH_REMATCH[1] > 2 || BASH_REMATCH[2] >= (BASH_REMATCH[1] == 1 ? 29 : 13))) || return 1
   aws=("$@") aws_version=${BASH_REMATCH[0]}
   # Version 2 takes a payload for base64 unless told otherwise; version 1 does not know the option.
   payload_is_json=()

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         make_repository(project, Path(scratch, f"{project.name}.git"))
         config = write_config(Path(scratch, "config.ini"), git.url, project.name)
         make_function(aws, project)
-        environ = {**without_own_account(os.environ), **aws.environ}
+        environ = client_environ(os.environ, aws)
         for step in (["bootstrap"], ["build", project.name]):
             command = ["bash", str(ROOT / "deploy.sh"), "-c", str(config), *step]
             status = subprocess.run(command, env=environ, check=False).returncode  # noqa: S603
@@ -75,9 +75,14 @@ def main(arguments: Sequence[str]) -> int:
         return 1 if failed else 0
 
 
-def without_own_account(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without anything that would lead to the user's own AWS account."""
-    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+def client_environ(environ: Mapping[str, str], aws: EmbeddedAWS) -> dict[str, str]:
+    """Return an environment in which nothing leads to the user's own AWS account, or to the real AWS at all.
+
+    The AWS CLI of our own virtualenv comes first: who knows what another does, or what wraps it.
+    """
+    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return {**kept, **aws.environ, "PATH": path}
 
 
 def find_project(name: str) -> Path | None:
@@ -184,6 +189,9 @@ def invoke(aws: EmbeddedAWS, project: Path) -> tuple[Any, bool]:
 def keep_serving(aws: EmbeddedAWS, git_url: str) -> None:
     """Say how to talk to what is running, and wait for Ctrl-C."""
     say("still serving; in another terminal:")
+    own = sorted(name for name in os.environ if name.startswith("AWS_") and name not in aws.environ)
+    if own:
+        print(f"unset {' '.join(own)}")
     for name, value in aws.environ.items():
         print(f"export {name}={value}")
     print(f"# {BUILDER} clones from {git_url}; press Ctrl-C here to end", flush=True)

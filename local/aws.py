@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import secrets
 import socket
 import sys
@@ -119,6 +120,10 @@ class EmbeddedAWS:
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            # Files of the user's could lead to the real AWS, or say that AWS_ENDPOINT_URL does not count.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
             # A proxy must not be asked for an address of this machine.
             "NO_PROXY": "127.0.0.1,localhost",
         }

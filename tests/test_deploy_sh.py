@@ -392,6 +392,30 @@ def test_a_broken_or_too_old_aws_on_path_is_passed_over(ready: Checkout) -> None
         assert ready.deploy("build", "project", PATH=path).status == 0
 
 
+@pytest.mark.parametrize(
+    ("version", "knows_endpoints"),
+    [("1.27.99", False), ("1.29.0", True), ("2.9.19", False), ("2.12.7", False), ("2.13.0", True), ("3.0.0", True)],
+)
+def test_where_an_endpoint_is_set_an_aws_that_does_not_know_it_is_passed_over(
+    ready: Checkout, version: str, knows_endpoints: bool
+) -> None:
+    """It would ask the real AWS."""
+    ready.replies = {"lambda invoke": invoked(BUILT)}
+    first = ready.bin.parent / "shims/aws"
+    used = ready.fake / "used"
+    says = f"aws-cli/{version} Python/3.11.2 Linux/6"
+    begins = f'[ "$1" != --version ] || {{ echo {says}; exit; }}\n: >{shlex.quote(str(used))}\n'
+    program(first, f'#!/bin/sh\n{begins}exec {shlex.quote(str(ready.bin / "aws"))} "$@"\n')
+    path = f"{first.parent}:{ready.bin}"
+    assert ready.deploy("build", "project", PATH=path).status == 0
+    assert used.exists(), "good enough for the real AWS"
+    used.unlink()
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        assert ready.deploy("build", "project", PATH=path, **{name: "http://127.0.0.1:9"}).status == 0
+        assert used.exists() == knows_endpoints
+        used.unlink(missing_ok=True)
+
+
 def test_without_an_aws_on_path_the_one_in_the_venv_is_used(ready: Checkout) -> None:
     ready.replies = {"lambda invoke": invoked(BUILT)}
     fake = (ready.bin / "aws").rename(ready.bin.parent / "moved")
