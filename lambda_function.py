@@ -6283,7 +6283,8 @@ def rehearsal_zip() -> bytes:
     """Return the smallest package that Lambda could take."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("rehearsal.txt", ZIP_EPOCH), "")
+        # Lambda takes a package whose files are all empty for an empty one.
+        archive.writestr(zipfile.ZipInfo("rehearsal.txt", ZIP_EPOCH), "Not to be deployed\n")
     return content.getvalue()
 
 

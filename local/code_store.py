@@ -126,6 +126,8 @@ def unzipped_size(content: bytes) -> int:
         ValueError,
     ) as error:
         raise BadPackage("Could not unzip uploaded file. Please check your file, then try to upload again.") from error
+    if size == 0:
+        raise BadPackage("Uploaded file must be a non-empty zip")
     return size
 
 

@@ -106,7 +106,7 @@ def test_pth_files_are_read_in_the_package_and_in_layers(job: Job) -> None:
 
 
 def test_what_is_in_no_layer_either_stops_the_build(job: Job) -> None:
-    target = layered(job, small_zip({"python/else.py": ""}))
+    target = layered(job, small_zip({"python/else.py": "x = 1"}))
     failure = faults(target, job)
     assert "No module named 'shared'" in failure
 

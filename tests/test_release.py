@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import io
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,12 @@ def test_a_function_that_takes_signed_code_only_is_refused_before_the_work(stage
     stage.account.api.functions["api"].signed_only = True
     with pytest.raises(DeployError, match="signed code only.*UntrustedArtifactOnDeployment"):
         stage.begin()
+
+
+def test_the_package_that_the_rehearsal_sends_is_one_that_lambda_takes() -> None:
+    """Lambda refuses one whose files are all empty."""
+    with zipfile.ZipFile(io.BytesIO(yo.rehearsal_zip())) as archive:
+        assert [each for each in archive.infolist() if each.file_size]
 
 
 def test_a_function_that_is_broken_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ STALE = (
     "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
 )
 NOT_A_ZIP = "Could not unzip uploaded file. Please check your file, then try to upload again."
+EMPTY = "Uploaded file must be a non-empty zip"
 
 
 def sha(code: bytes) -> str:
@@ -313,6 +314,12 @@ BAD_CODES = [
         lambda: {"ZipFile": package({"../up.py": ""})},
         (400, "InvalidParameterValueException", NOT_A_ZIP),
         id="leads out",
+    ),
+    pytest.param(lambda: {"ZipFile": package({})}, (400, "InvalidParameterValueException", EMPTY), id="no files"),
+    pytest.param(
+        lambda: {"ZipFile": package({"app.py": "", "pkg/__init__.py": ""})},
+        (400, "InvalidParameterValueException", EMPTY),
+        id="empty files",
     ),
     pytest.param(
         lambda: {"ZipFile": bomb()},
