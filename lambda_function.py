@@ -6172,6 +6172,7 @@ class Target:
     """The alias that the request names, if it is there."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Its environment variables."""
+    architecture: str = "x86_64"
 
     @classmethod
     def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
@@ -6190,6 +6191,7 @@ class Target:
             busy=status == "InProgress" or state == "Pending",
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
             environment=answer.get("Environment", {}).get("Variables", {}),
+            architecture=(answer.get("Architectures") or ["x86_64"])[0],
         )
 
 
@@ -6230,14 +6232,13 @@ def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
     answer = describe_function(aws, name)
     if answer.get("PackageType", "Zip") != "Zip":
         raise DeployError(f"{name} is a container image function; yo-dawg builds zip packages only.")
-    runtime = answer.get("Runtime")
-    architecture = (answer.get("Architectures") or ["x86_64"])[0]
-    if (runtime, architecture) != (builder.runtime, builder.architecture):
+    runtime, target = answer.get("Runtime"), Target.from_configuration(answer)
+    if (runtime, target.architecture) != (builder.runtime, builder.architecture):
         raise DeployError(
-            f"{name} runs on {runtime}, {architecture}; this builder is {builder.runtime}, {builder.architecture}, "
-            f"and what it builds fits only that. {sibling_advice(aws, f'{runtime}-{architecture}')}"
+            f"{name} runs on {runtime}, {target.architecture}; this builder is {builder.runtime}, "
+            f"{builder.architecture}, and what it builds fits only that. "
+            f"{sibling_advice(aws, f'{runtime}-{target.architecture}')}"
         )
-    target = Target.from_configuration(answer)
     if target.state not in ("Active", "Inactive", "Pending"):
         raise DeployError(f"{name} is {target.state}: mend it first, or delete it and create it anew.")
     return target
@@ -6269,7 +6270,9 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
     target = look_at_target(aws, name, builder)
     insist(
         f"update the function {name}",
-        lambda: aws.functions.update_function_code(FunctionName=name, ZipFile=rehearsal_zip(), DryRun=True),
+        lambda: aws.functions.update_function_code(
+            FunctionName=name, ZipFile=rehearsal_zip(), Architectures=[target.architecture], DryRun=True
+        ),
     )
     if request.test_event is not None:
         insist(
@@ -6434,6 +6437,7 @@ def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target
         revision = {"RevisionId": current.revision} if current.revision else {}
         aws.functions.update_function_code(
             FunctionName=before.name, S3Bucket=store.bucket, S3Key=f"{store.prefix}/{package.key}",
+            Architectures=[current.architecture],  # x86_64 is the default, whatever the function is
             **kept_settings(before.name, package, store, aws), **revision,
         )  # fmt: skip
 

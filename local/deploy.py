@@ -194,18 +194,17 @@ def differences(config: str, key: str, sha256: str, folder: str) -> None:
     for name, value in (code | configuration).items():
         if name == "Environment":
             print(f"Environment differs in {', '.join(differing_variables(wanted, found))}")
-        elif not name.startswith("S3"):
+        elif not name.startswith("S3") and found.get(name, ["x86_64"]) != value:
             print(f"{name} is {brief(found.get(name))}, not {brief(value)}")
 
 
 def code_updates(wanted: Config, key: str, sha256: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return what to send to UpdateFunctionCode; nothing about the code where no digest is given."""
-    update: dict[str, Any] = {}
-    if found.get("Architectures", ["x86_64"]) != [wanted.architecture]:
-        update["Architectures"] = [wanted.architecture]
-    if sha256 and (update or found.get("CodeSha256") != sha256):
-        update |= {"S3Bucket": wanted.deployment_bucket, "S3Key": key}
-    return update
+    architectures = {"Architectures": [wanted.architecture]}
+    differs = found.get("Architectures", ["x86_64"]) != [wanted.architecture]
+    if sha256 and (differs or found.get("CodeSha256") != sha256):
+        return {**architectures, "S3Bucket": wanted.deployment_bucket, "S3Key": key}
+    return architectures if differs else {}
 
 
 def configuration_updates(wanted: Config, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -252,6 +252,7 @@ def test_an_update_that_lambda_did_not_take_is_no_deployment(
         lambda_.add_response("get_function_configuration", LOOK)
         expected = {
             "FunctionName": "api", "S3Bucket": "bucket", "S3Key": f"yo-dawg/{package.key}", "RevisionId": "r",
+            "Architectures": ["x86_64"],
         }  # fmt: skip
         lambda_.add_response("update_function_code", {}, expected)
         lambda_.add_response("get_function_configuration", {**LOOK, **after})

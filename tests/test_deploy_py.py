@@ -90,7 +90,7 @@ VARIABLES = Config.read(Path(EXAMPLE)).environment()
         pytest.param({}, None, None, [], id="as asked"),
         pytest.param(
             {"CodeSha256": "old"},
-            {"S3Bucket": "my-bucket", "S3Key": "key"},
+            {"Architectures": ["x86_64"], "S3Bucket": "my-bucket", "S3Key": "key"},
             None,
             ["CodeSha256 is old, not new"],
             id="code",

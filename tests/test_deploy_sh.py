@@ -1108,6 +1108,7 @@ def test_a_function_changed_by_hand_is_brought_in_line(settled: Checkout) -> Non
         "FunctionName": "yo-dawg",
         "S3Bucket": "artifacts",
         "S3Key": f"yo-dawg/function/{digest}.zip",
+        "Architectures": ["x86_64"],
     }
     assert json.loads(configuration[option(configuration, "--cli-input-json")]) == {
         "FunctionName": "yo-dawg",

@@ -192,6 +192,21 @@ def test_the_preflight_changes_nothing_and_runs_nothing(stage: Stage) -> None:
     assert stage.account.environments("api") == []
 
 
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_each_update_names_the_functions_own_architecture(stage: Stage, architecture: str) -> None:
+    """The API takes x86_64 where none is given."""
+    builder = dataclasses.replace(stage.job.builder, architecture=architecture)
+    stage.job = dataclasses.replace(stage.job, builder=builder)
+    stage.create("other", Architectures=[architecture])
+    said: list[dict[str, Any]] = []
+    event = "provide-client-params.lambda.UpdateFunctionCode"
+    stage.job.aws.functions.meta.events.register(event, lambda params, **_: said.append(params))
+    request, target = stage.begin("other")
+    deploy(stage.store(function="other"), target, request, stage.job)
+    assert [each.get("DryRun", False) for each in said] == [True, False]
+    assert [each.get("Architectures") for each in said] == [[architecture]] * 2
+
+
 # --- Update: what is kept -----------------------------------------------------------------------------------
 
 
