@@ -75,12 +75,17 @@ def main(arguments: Sequence[str]) -> int:
         return 1 if failed else 0
 
 
+def without_own_account(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without anything that would lead to the user's own AWS account."""
+    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+
+
 def client_environ(environ: Mapping[str, str], aws: EmbeddedAWS) -> dict[str, str]:
     """Return an environment in which nothing leads to the user's own AWS account, or to the real AWS at all.
 
     The AWS CLI of our own virtualenv comes first: who knows what another does, or what wraps it.
     """
-    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    kept = without_own_account(environ)
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     return {**kept, **aws.environ, "PATH": path}
 
