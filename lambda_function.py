@@ -174,6 +174,24 @@ CHANGED = ("ResourceConflictException", "PreconditionFailedException")
 BUSY = (*CHANGED, "TooManyRequestsException")
 """Lambda's "not now"."""
 
+NOT_YET_RUN = """
+TooManyRequests ResourceConflict ResourceNotReady CodeArtifactUserPending
+SnapStartNotReady SnapStartTimeout SnapStartRegenerationFailure
+ENINotReady ENILimitReached EC2Throttled EC2Unexpected SubnetIPAddressLimitReached
+EFSMountConnectivity EFSMountTimeout S3FilesMountConnectivity S3FilesMountTimeout
+"""
+"""Why Invoke did not run a function, though it may soon: what it runs on is not ready, or there is too much of it."""
+
+NOT_RUN = """
+AccessDenied ResourceNotFound ServiceQuotaExceeded NoPublishedVersion ModeNotSupported
+InvalidParameterValue InvalidRequestContent UnsupportedMediaType RequestTooLarge
+SerializedRequestEntityTooLarge DurableExecutionAlreadyStarted
+KMSAccessDenied KMSDisabled KMSInvalidState KMSNotFound
+EC2AccessDenied InvalidSecurityGroupID InvalidSubnetID EFSMountFailure S3FilesMountFailure
+InvalidRuntime RuntimeAliasDeleted RuntimeVersionDeleted CodeArtifactUserFailed CodeArtifactUserDeleted
+"""
+"""Why Invoke does not run a function before somebody mends something else than its code."""
+
 PROOFS = ("warn", "require", "off")
 """What the import proof may be (proof in config.ini): see ``check_proof``."""
 
@@ -287,6 +305,10 @@ class PackageError(YoDawgError):
 
 class DeployError(YoDawgError):
     """AWS refused, or the target is not one that this builder can serve."""
+
+
+class NotRun(DeployError):
+    """The function never saw its test event, so nothing is known of its code."""
 
 
 class BuildInProgress(YoDawgError):
@@ -6404,6 +6426,9 @@ def update_and_test(package: Package, target: Target, request: BuildRequest | Ro
     try:
         running = put_code(package, target, job.store, job.aws) if changes else target
         problem = "" if request.test_event is None else run_test(running, request.test_event, job)
+    except NotRun as error:
+        undone = put_back(present, running, job) if changes else ""
+        raise DeployError(f"{error}{undone}") from None
     except (OutOfTime, DeployError):
         if changes and request.test_event is not None:
             left = job.builder.until - time.time()
@@ -6521,25 +6546,48 @@ def fetch_code(package: Package, name: str, job: Job) -> None:
 def run_test(target: Target, event: object, job: Job) -> str:
     """Invoke the new code with the test event; return what is wrong with its answer, or "".
 
-    Once only: nobody knows what an event does twice.
+    It runs once only, since nobody knows what an event does twice; but it is asked to until it does,
+    or until what time there is left is needed to undo.  Raises NotRun.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     hide_environment(target, job.log)
-    left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
-    waiting = max(1.0, min(target.timeout + 5.0, left))
-    clients = patient(job.aws, waiting)
-    try:
-        reply = clients.functions.invoke(FunctionName=target.name, Payload=json.dumps(event).encode(), LogType="Tail")
-        answer = reply["Payload"].read(TAIL_BYTES).decode(errors="replace")
-    except (ClientError, BotoCoreError) as error:
-        return f"it gave no answer within {waiting:.0f} s, or could not be invoked: {error}."
+    pause = 0.2
+    while True:
+        left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
+        waiting = max(1.0, min(target.timeout + 5.0, left))
+        functions = patient(job.aws, waiting).functions
+        try:
+            reply = functions.invoke(FunctionName=target.name, Payload=json.dumps(event).encode(), LogType="Tail")
+            answer = reply["Payload"].read(TAIL_BYTES).decode(errors="replace")
+            break
+        except (ClientError, BotoCoreError) as error:
+            may_run = may_still_run(error)
+            if may_run is None:
+                return f"it gave no answer within {waiting:.0f} s, or could not be invoked: {error}."
+            left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
+            if not may_run or left < pause:
+                raise NotRun(
+                    f"The test event of {target.name} could not be run, so nothing is known of the code: {error}. "
+                ) from None
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
     if "FunctionError" not in reply:
         job.log.quote("passed its test event")
         return ""
     tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")[-TAIL_BYTES // 2 :]
     printed = "\n".join(printable(line) for line in tail.splitlines())
     return f"{told_error(answer)}\nThe end of its log:\n{printed}\n"
+
+
+def may_still_run(error: Exception) -> bool | None:
+    """Say whether a function that was not run may be run soon; None if it was run, or nobody knows."""
+    from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+
+    if not isinstance(error, ClientError):  # the request was not even sent, or there is no telling
+        return True if isinstance(error, (ConnectTimeoutError, EndpointConnectionError)) else None
+    code = error_code(error).removesuffix("Exception")
+    return True if code in NOT_YET_RUN.split() else False if code in NOT_RUN.split() else None
 
 
 def told_error(answer: str) -> str:

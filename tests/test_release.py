@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import time
@@ -343,19 +344,84 @@ def test_code_that_was_there_before_is_not_taken_back(stage: Stage) -> None:
     assert stage.runs == bad.code_sha256
 
 
-def test_a_function_that_cannot_be_invoked_fails_its_test(stage: Stage) -> None:
+def give_seconds_to_test(stage: Stage, seconds: float) -> None:
+    until = time.time() + yo.SECONDS_TO_REPORT + yo.SECONDS_TO_UNDO + seconds
+    builder = dataclasses.replace(stage.job.builder, until=until)
+    stage.job = dataclasses.replace(stage.job, builder=builder)
+
+
+def test_a_function_that_is_not_run_until_time_is_over_is_not_said_to_have_failed(stage: Stage) -> None:
     stage.functions.put_function_concurrency(FunctionName="api", ReservedConcurrentExecutions=0)
+    give_seconds_to_test(stage, 4)
+    before, began = stage.runs, time.monotonic()
+    with pytest.raises(DeployError, match=r"test event of api could not be run, .*: .*Rate Exceeded") as failed:
+        stage.deploy(stage.store(), test_event={})
+    assert "failed its test" not in str(failed.value)
+    assert time.monotonic() - began > 1, "it was tried again"
+    assert stage.runs == before
+
+
+def refuse_invocations(stage: Stage, refusals: list[Response]) -> None:
+    """Answer with these first, whenever a function is asked to run."""
+    left = iter(refusals)
+    stage.account.fault = lambda service, request: (
+        next(left, None) if service == "lambda" and "/invocations" in request and updated(stage) else None
+    )
+
+
+def updated(stage: Stage) -> bool:
+    """Say whether the function runs other code than it was made with: the preflight is over."""
+    code = base64.b64encode(hashlib.sha256(small_zip({"app.py": GOOD})).digest()).decode()
+    return bool(stage.account.api.functions["api"].latest.unit.config["CodeSha256"] != code)
+
+
+@pytest.mark.parametrize("code", ["TooManyRequestsException", "SnapStartNotReadyException", "ENINotReadyException"])
+def test_a_test_event_that_was_not_run_is_sent_again(stage: Stage, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        real(min(seconds, 0.01))
+
+    real = time.sleep
+    monkeypatch.setattr(time, "sleep", sleep)
+    refuse_invocations(stage, [lambda_says(409, code)] * 8)
+    package = stage.store()
+    assert stage.deploy(package, test_event={}).status == "deployed"
+    assert stage.runs == package.code_sha256
+    assert paused[-1] == 5.0
+
+
+@pytest.mark.parametrize("code", ["KMSDisabledException", "InvalidSubnetIDException", "AccessDeniedException"])
+def test_what_has_to_be_mended_first_is_not_waited_for_nor_blamed_on_the_code(stage: Stage, code: str) -> None:
+    refuse_invocations(stage, [lambda_says(502, code, "It is gone")] * 100)
     before = stage.runs
-    with pytest.raises(PackageError, match="could not be invoked: .*Rate Exceeded"):
+    with pytest.raises(DeployError, match=rf"test event of api could not be run, .*{code}.*It is gone"):
         stage.deploy(stage.store(), test_event={})
     assert stage.runs == before
 
 
+@pytest.mark.parametrize("code", ["ServiceException", "SnapStartException", "EFSIOException"])
+def test_what_may_have_run_is_not_run_again(stage: Stage, code: str) -> None:
+    refuse_invocations(stage, [lambda_says(500, code)])
+    before = stage.runs
+    with pytest.raises(PackageError, match="failed its test event: it gave no answer"):
+        stage.deploy(stage.store(), test_event={})
+    assert stage.runs == before
+    assert stage.account.environments("api") == [], "not run again"
+
+
+def test_every_error_that_invoke_is_known_to_have_is_known_here(stage: Stage) -> None:
+    """Of these alone it is not sure that the code was not run, or it is the code's fault."""
+    shapes = stage.functions.meta.service_model.operation_model("Invoke").error_shapes
+    unsure = {"EFSIO", "InvalidZipFile", "RecursiveInvocation", "Service", "SnapStart"}
+    known = {*yo.NOT_YET_RUN.split(), *yo.NOT_RUN.split(), *unsure}
+    assert {shape.name.removesuffix("Exception") for shape in shapes} ^ known == {"AccessDenied"}
+
+
 def test_a_test_is_given_no_more_time_than_leaves_enough_to_undo(stage: Stage) -> None:
     package = stage.store("import time\ndef handler(event, context):\n    time.sleep(30)\n")
-    until = time.time() + yo.SECONDS_TO_REPORT + yo.SECONDS_TO_UNDO + 1
-    builder = dataclasses.replace(stage.job.builder, until=until)
-    stage.job = dataclasses.replace(stage.job, builder=builder)
+    give_seconds_to_test(stage, 1)
     stage.functions.update_function_configuration(FunctionName="api", Timeout=20)
     before = stage.runs
     with pytest.raises(PackageError, match="gave no answer within 1 s"):
