@@ -68,6 +68,7 @@ import select
 import shlex
 import shutil
 import signal
+import site
 import socket
 import stat
 import struct
@@ -380,6 +381,8 @@ class Settings:
     """Settings of package clients to hand on to children."""
     library_path: str = ""
     """LD_LIBRARY_PATH: Lambda's Python finds its own shared library by it."""
+    runtime_dir: str = ""
+    """LAMBDA_RUNTIME_DIR: what else the runtime brings, for every function to import; or ""."""
     proof: str = PROOFS[0]
     """What an import that fails for reasons of its own means: see ``check_proof``."""
     bytecode: str = BYTECODES[0]
@@ -440,6 +443,7 @@ class Settings:
             tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,
             library_path=environ.get("LD_LIBRARY_PATH", ""),
+            runtime_dir=environ.get("LAMBDA_RUNTIME_DIR", ""),
             proof=choose("PROOF", PROOFS),
             bytecode=choose("BYTECODE", BYTECODES),
             secrets=tuple(environ[name] for name in CREDENTIAL_VARIABLES if environ.get(name)),
@@ -5541,19 +5545,33 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
     remove_tree(answer)
     module, _, function = target.handler.rpartition(".")
     opt, layer_bytes = layers or ("/opt", 0)
+    runtime = job.settings.runtime_dir or "/var/runtime"
     prover = prover_command(str(opt), job)
     environ = {
         **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.builder.runtime}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(target.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": target.name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": target.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{'0' * 32}",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
+        "LAMBDA_RUNTIME_DIR": runtime,
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
+        **({} if job.builder.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
         **prover.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
+        "PWD": staging,
+        "PYTHONPATH": runtime,
+        "SHLVL": "0",
         "TMPDIR": str(space.scratch),
         "TZ": ":UTC",
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
         "_HANDLER": target.handler,
         **{
             name: re.sub("(^|:)/opt(?=/|:|$)", rf"\g<1>{opt}", value.replace("/var/task", staging))
@@ -5561,14 +5579,15 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
         },
     }
     # As Lambda's own /var/runtime/bootstrap.py does: layers come after the package, unless the function has a
-    # PYTHONPATH of its own; and the .pth files of both are read.
-    own_path = [each for each in environ.get("PYTHONPATH", "").split(":") if each]
+    # PYTHONPATH of its own; the .pth files of both are read; and what the runtime brings comes last.
+    has_own_path = bool(target.environment.get("PYTHONPATH"))
+    own_path = [each for each in environ["PYTHONPATH"].split(":") if each] if has_own_path else []
     of_layers = [f"{opt}/python/lib/{job.builder.runtime}/site-packages", f"{opt}/python"]
     sites = [staging] if own_path else [staging, *of_layers]
     question = {
         "module": module.replace("/", "."),
         "function": function,
-        "path": [*sites, *own_path],
+        "path": [*sites, *own_path, *site.getsitepackages(), runtime],
         "sites": sites,
         "environ": environ,
         "seconds": SECONDS_TO_IMPORT,
@@ -5699,7 +5718,7 @@ def import_handler() -> None:
     os.chdir(task)
     os.environ.clear()
     os.environ.update(job["environ"])
-    sys.path[:0] = job["path"]
+    sys.path[:] = [*job["path"], *(each for each in sys.path if each not in job["path"])]
     sys.meta_path.append(Misses)
     sys.addaudithook(watch)
     signal.alarm(job["seconds"])
@@ -6195,6 +6214,8 @@ class Target:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Its environment variables."""
     architecture: str = "x86_64"
+    memory_mb: int = 128
+    log_group: str = ""
 
     @classmethod
     def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
@@ -6214,6 +6235,8 @@ class Target:
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
             environment=answer.get("Environment", {}).get("Variables", {}),
             architecture=(answer.get("Architectures") or ["x86_64"])[0],
+            memory_mb=int(answer.get("MemorySize", 128)),
+            log_group=(answer.get("LoggingConfig") or {}).get("LogGroup", f"/aws/lambda/{answer['FunctionName']}"),
         )
 
 

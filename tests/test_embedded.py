@@ -109,7 +109,9 @@ def test_make_dist_gets_what_it_was_promised(builder: Builder) -> None:
 LOOK_AROUND = """
 import os, sys
 
+import awslambdaric
 import six
+import snapshot_restore_py
 
 try:
     open(os.path.join(os.environ["LAMBDA_TASK_ROOT"], "cache"), "w")

@@ -40,7 +40,8 @@ INFO = "pkg-1.0.dist-info"
 def target(
     handler: str = "app.handler", *, has_layers: bool = False, environment: Mapping[str, str] | None = None
 ) -> Target:
-    answer = {"FunctionName": "api", "FunctionArn": "arn", "Handler": handler}
+    answer = {"FunctionName": "api", "FunctionArn": "arn", "Handler": handler, "MemorySize": 512}
+    answer |= {"LoggingConfig": {"LogFormat": "Text", "LogGroup": "/its/own"}}
     layers = [{"Arn": "layer"}] if has_layers else []
     return Target.from_configuration({**answer, "Layers": layers, "Environment": {"Variables": environment or {}}})
 
@@ -58,7 +59,10 @@ def attempt(space: Workspace, shell: Shell, log: Log) -> Prove:
         pruned = prune(walk(space.staging), Installed((), {}), Rules(drop=frozenset({options.pop("drop", "")})), space)
         lay_out(space.staging, project)
         setting = options.pop("proof", "warn")
-        settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting)
+        runtime = options.pop("runtime_dir", "")
+        settings = Settings(
+            "b", ("*",), "https://git.example", "", "", space.root.parent, True, proof=setting, runtime_dir=runtime
+        )
         store = Store(None, "b", "yo-dawg", "123456789012")
         job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
         return prove(pruned, target(options.pop("handler", "app.handler"), environment=options), job)
@@ -248,6 +252,37 @@ def test_off_means_off(attempt: Prove, space: Workspace) -> None:
     proof, _ = attempt({"app.py": "open('/proc/self/cwd/ran', 'w')\nimport nothing\n"}, proof="off")
     assert check_proof(proof, target(), "off") == []
     assert "ran" not in names(space.staging)
+
+
+RECORDED = """
+AWS_DEFAULT_REGION AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_MEMORY_SIZE AWS_LAMBDA_FUNCTION_NAME
+AWS_LAMBDA_FUNCTION_VERSION AWS_LAMBDA_INITIALIZATION_TYPE AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME
+AWS_REGION AWS_XRAY_CONTEXT_MISSING AWS_XRAY_DAEMON_ADDRESS LAMBDA_RUNTIME_DIR LAMBDA_TASK_ROOT LANG LC_CTYPE
+LD_LIBRARY_PATH PATH PWD PYTHONPATH SHLVL TZ _AWS_XRAY_DAEMON_ADDRESS _AWS_XRAY_DAEMON_PORT _HANDLER
+"""
+"""What Lambda sets, but for the credentials and the address of its API, as it was recorded."""
+
+
+def test_the_import_has_the_variables_that_lambda_sets(attempt: Prove, capsys: pytest.CaptureFixture[str]) -> None:
+    show = "import os\nfor each in sorted(os.environ.items()):\n    print('%s=%s' % each)\n"
+    proof, _ = attempt({"app.py": show + HANDLER})
+    assert proof.failure is None
+    said = dict(line.strip().split("=", 1) for line in capsys.readouterr().out.splitlines() if "=" in line)
+    assert said.keys() - {"TMPDIR", "AWS_EC2_METADATA_DISABLED"} == {*RECORDED.split()}
+    assert (said["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], said["AWS_LAMBDA_LOG_GROUP_NAME"]) == ("512", "/its/own")
+    assert (said["LAMBDA_RUNTIME_DIR"], said["PYTHONPATH"]) == ("/var/runtime", "/var/runtime")
+
+
+@pytest.mark.parametrize("own_path", ["", "/var/task/lib"])
+def test_what_the_runtime_brings_can_be_imported_after_all_else(attempt: Prove, tmp_path: Path, own_path: str) -> None:
+    runtime = tmp_path / "runtime"
+    lay_out(runtime, {"snapshot_restore_py.py": "", "pkg/__init__.py": "1 / 0\n", "iniconfig.py": "1 / 0\n"})
+    options = {"PYTHONPATH": own_path} if own_path else {}
+    look = f"import sys\nhere = sys.path.index({str(runtime)!r})\nassert sys.path[here + 1].endswith('.zip')\n"
+    code = f"import pkg, iniconfig, snapshot_restore_py\n{look}assert 'site-packages' in sys.path[here - 1]\n"
+    proof, _ = attempt({"app.py": code + HANDLER}, runtime_dir=str(runtime), **options)
+    assert proof.failure is None
+    assert proof.loaded == {"app.py", "pkg/__init__.py"}
 
 
 LOOK = """
