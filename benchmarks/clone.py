@@ -25,8 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import lambda_function  # noqa: E402
 from local.git_server import GitServer  # noqa: E402
+from yo_dawg.control.toolchain import git_worker_command  # noqa: E402
+from yo_dawg.workspace import Workspace  # noqa: E402
 
 ENVIRON = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -154,12 +155,8 @@ def repository_name(shape: str) -> str:
 
 
 def git_worker(folder: Path) -> list[str]:
-    """Return the git worker's command, with the bytecode that its toolchain has."""
-    space = lambda_function.Workspace(folder)
-    prefix = {"PYTHONPYCACHEPREFIX": str(lambda_function.Toolchain(space.toolchain).bytecode)}
-    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]
-    subprocess.run([*compiler, lambda_function.__file__], env={**os.environ, **prefix}, check=True)
-    return [str(part) for part in lambda_function.git_worker_command(space).argv]
+    """Return the git worker's command."""
+    return [str(part) for part in git_worker_command(Workspace(folder)).argv]
 
 
 def compare(folder: Path, shapes: Sequence[str], rounds: int) -> None:

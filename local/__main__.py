@@ -25,10 +25,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lambda_function
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
 from local.runtimes import available
+from yo_dawg.settings import CLIENT_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -103,7 +103,7 @@ def client_environment() -> dict[str, str]:
 
     In AWS none of this is set, and the public index is used.
     """
-    found = {name: os.environ[name] for name in lambda_function.CLIENT_VARIABLES if os.environ.get(name)}
+    found = {name: os.environ[name] for name in CLIENT_VARIABLES if os.environ.get(name)}
     for option, variable in (("index-url", "PIP_INDEX_URL"), ("extra-index-url", "PIP_EXTRA_INDEX_URL")):
         if variable not in found:
             command = [sys.executable, "-m", "pip", "config", "get", f"global.{option}"]

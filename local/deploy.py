@@ -134,21 +134,23 @@ def follow(token: str, group: str, *aws: str) -> None:
 
 
 def package(target: str) -> None:
-    """Write the function's zip: lambda_function.py, its pins, and the packages that travel with it."""
+    """Write the function's zip: lambda_function.py, its rooms and pins, and the packages that travel with it."""
     sys.path.insert(0, str(CHECKOUT))
-    import lambda_function
+    from yo_dawg.archives import write_zip
+    from yo_dawg.control.toolchain import requirement_group
 
     with tempfile.TemporaryDirectory(prefix="yo-dawg-") as scratch:
         tree = Path(scratch, "tree")
         tree.mkdir()
         for name in ("lambda_function.py", "requirements.txt"):
             shutil.copyfile(CHECKOUT / name, tree / name)
+        shutil.copytree(CHECKOUT / "yo_dawg", tree / "yo_dawg", ignore=shutil.ignore_patterns("__pycache__"))
         pins = Path(scratch, "function.txt")
         text = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
-        pins.write_text(lambda_function.requirement_group(text, "function"), encoding="utf-8")
+        pins.write_text(requirement_group(text, "function"), encoding="utf-8")
         install(pins, tree)
         make_portable(tree)
-        archive = lambda_function.write_zip(tree, Path(target))
+        archive = write_zip(tree, Path(target))
     print(archive.hex_digest, archive.sha256)
 
 

@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import lambda_function
-from lambda_function import Aws, Log, Settings, Shell, Workspace, child_environ, put_python_on_path, workspace
 from local.aws import EmbeddedAWS
 from tests.embedded import builder as builder
+from yo_dawg.archives import Shelf
+from yo_dawg.builder import own_digest, runtime_versions
+from yo_dawg.control.clients import Aws, make_clients
+from yo_dawg.log import Log
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
 # A loaded machine is no defect: no example of a property test has a time to keep.
 settings.register_profile("no deadline", deadline=None)
@@ -44,14 +49,20 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let nothing be kept from another test's invocations."""
-    monkeypatch.setattr(lambda_function, "SHELF", lambda_function.Shelf())
+    monkeypatch.setattr("lambda_function.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.control.doctor.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.control.package.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.control.toolchain.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.disk.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.workshop.package.reuse.SHELF", Shelf())
+    monkeypatch.setattr("yo_dawg.workspace.SHELF", Shelf())
     yield
     forget_what_cannot_change()
 
 
 def forget_what_cannot_change() -> None:
     """Let the builder look again at what no environment changes, but tests do."""
-    for each in (lambda_function.own_digest, lambda_function.runtime_versions):
+    for each in (own_digest, runtime_versions):
         each.cache_clear()
 
 
@@ -93,7 +104,7 @@ def account() -> Iterator[EmbeddedAWS]:
 def aws(account: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """Clients of that account, made as the handler makes them; there is a bucket named "bucket"."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", account.endpoint)
-    made = lambda_function.make_clients()
+    made = make_clients()
     made.s3.create_bucket(Bucket="bucket")
     return made
 

@@ -17,8 +17,13 @@ from typing import Any
 
 import pytest
 
-from lambda_function import BuildRequest, Checkout, Shell, Source, Toolchain, Workspace, clone, remove_tree
 from local.git_server import find_git
+from yo_dawg.checkout import Checkout, Source
+from yo_dawg.control.clone import clone
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.events import BuildRequest
+from yo_dawg.process import Shell
+from yo_dawg.workspace import Workspace, remove_tree
 
 needs_git = pytest.mark.skipif(find_git() is None, reason="needs git with http-backend")
 

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import pytest
 
-import lambda_function as yo
 from tests.embedded import lay_out
 from tests.test_bundle import project, shipped
 from tests.test_bundle import wheels as wheels
@@ -22,10 +21,29 @@ from tests.test_handler import HANDLER, Yard
 from tests.test_handler import setup as setup
 from tests.test_handler import yard as yard
 from tests.test_install import make_wheel
+from yo_dawg.archives import ZLIB, Former, write_members
+from yo_dawg.archives import unzip as unzip_
+from yo_dawg.checkout import Checkout
+from yo_dawg.control.clone import clone as clone_
+from yo_dawg.control.functions import Target
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.digests import in_hex
+from yo_dawg.errors import DeadlineError, PackageError, SourceError
+from yo_dawg.log import Log
+from yo_dawg.process import Command, Shell
+from yo_dawg.trees import Listing, identity, tree_files, walk
+from yo_dawg.workshop.package.bytecode import bytecode_digest, compile_ahead, run_compiler, source_of
+from yo_dawg.workshop.package.compiler import imports_of
+from yo_dawg.workshop.package.install import Installed
+from yo_dawg.workshop.package.reuse import Inputs
+from yo_dawg.workshop.package.reuse import install_inputs as install_inputs_
+from yo_dawg.workshop.package.reuse import unpack_bundle as unpack_bundle_
+from yo_dawg.workspace import Workspace
 
 
-def target(handler: str) -> yo.Target:
-    return yo.Target("api", "arn", handler, 3, "", None, (), "Active", busy=False, failure=None)
+def target(handler: str) -> Target:
+    return Target("api", "arn", handler, 3, "", None, (), "Active", busy=False, failure=None)
 
 
 # --- What an import will probably load ------------------------------------------------------------------------
@@ -81,33 +99,33 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def compiled(space: yo.Workspace, shell: yo.Shell, files: dict[str, str], *handlers: str) -> set[str]:
+def compiled(space: Workspace, shell: Shell, files: dict[str, str], *handlers: str) -> set[str]:
     """Lay files out in staging, compile ahead of these handlers' import; return the names of what was compiled."""
-    job = cast(yo.Job, SimpleNamespace(space=space, shell=shell, log=yo.Log(())))
-    listing = yo.walk(lay_out(space.staging, files))
-    made = yo.compile_ahead([*map(target, handlers)], listing, yo.Installed((), {}), job)
-    now = {name for name, _ in yo.tree_files(space.staging)}
+    job = cast(Job, SimpleNamespace(space=space, shell=shell, log=Log(())))
+    listing = walk(lay_out(space.staging, files))
+    made = compile_ahead([*map(target, handlers)], listing, Installed((), {}), job)
+    now = {name for name, _ in tree_files(space.staging)}
     assert made.keys() == {name for name in now if name.endswith(".pyc")} - files.keys()
     for name, digest in made.items():
-        assert yo.bytecode_digest(space.staging / yo.source_of(name), (space.staging / name).read_bytes()) == digest
-    return {*map(yo.source_of, made)}
+        assert bytecode_digest(space.staging / source_of(name), (space.staging / name).read_bytes()) == digest
+    return {*map(source_of, made)}
 
 
 @pytest.mark.parametrize("processors", [1, 2, 5])
 @pytest.mark.parametrize("handler", ["pkg.app.handler", "pkg/app.handler"])
 def test_what_the_import_will_load_is_guessed(
-    space: yo.Workspace, shell: yo.Shell, handler: str, processors: int, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, shell: Shell, handler: str, processors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert compiled(space, shell, MODULES, handler) == EXPECTED
 
 
-def test_what_has_bytecode_is_not_looked_at(space: yo.Workspace, shell: yo.Shell) -> None:
+def test_what_has_bytecode_is_not_looked_at(space: Workspace, shell: Shell) -> None:
     files = {**MODULES, importlib.util.cache_from_source("plain.py"): ""}
     assert compiled(space, shell, files, "pkg.app.handler") == EXPECTED - {"plain.py", "deep.py"}
 
 
-def test_handlers_that_are_no_python_are_no_matter(space: yo.Workspace, shell: yo.Shell) -> None:
+def test_handlers_that_are_no_python_are_no_matter(space: Workspace, shell: Shell) -> None:
     files = {"app.py": "import broken\nimport deep\n", "broken.py": "def (", "deep.py": ""}
     assert compiled(space, shell, files, "app.handler", "gone.handler") == {"app.py", "deep.py"}
 
@@ -117,7 +135,7 @@ def test_imports_are_found_also_in_long_modules() -> None:
     many = "".join(f"v{number} = {number}.5\n" for number in range(70_000))
     hints = "".join(f"    w{number} = {number}.25\n" for number in range(300))
     text = f"{many}from .far import away\nif TYPE_CHECKING:\n{hints}    import hint\nfrom .. import up\n"
-    assert yo.imports_of(compile(text, "x", "exec"), "a.b") == ["a.b.far", "a.b.far.away", "a", "a.up"]
+    assert imports_of(compile(text, "x", "exec"), "a.b") == ["a.b.far", "a.b.far.away", "a", "a.up"]
 
 
 # --- What the guess does to a package ---------------------------------------------------------------------------
@@ -125,7 +143,7 @@ def test_imports_are_found_also_in_long_modules() -> None:
 
 def without_a_guess(yard: Yard, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     with patch.context() as none:
-        none.setattr(yo, "compile_ahead", lambda *_: {})
+        none.setattr("yo_dawg.control.package.compile_ahead", lambda *_: {})
         return yard.build(force=True)
 
 
@@ -136,11 +154,11 @@ def test_a_wrong_guess_makes_the_same_package(
     yard.add_project(project(wheels))
     expected = without_a_guess(yard, monkeypatch)
 
-    def compile_guess(_: object, listing: yo.Listing, installed: yo.Installed, job: yo.Job) -> dict[str, str]:
+    def compile_guess(_: object, listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
         sizes = {name: status.st_size for name, _, status in listing if name in guess}
-        return yo.run_compiler(sizes, None, installed, job)
+        return run_compiler(sizes, None, installed, job)
 
-    monkeypatch.setattr(yo, "compile_ahead", compile_guess)
+    monkeypatch.setattr("yo_dawg.control.package.compile_ahead", compile_guess)
     assert yard.build(force=True)["code_sha256"] == expected["code_sha256"]
 
 
@@ -214,15 +232,15 @@ def test_what_is_gone_by_the_time_does_not_hold_up_what_is_compressed_ahead(tmp_
     paths = [tmp_path / name for name in ("gone", "pipe", "there")]
     for path in paths:
         path.write_text(path.name)
-    meant = [(path.name, path, yo.identity(path.stat())) for path in paths]
+    meant = [(path.name, path, identity(path.stat())) for path in paths]
     for path in paths[:2]:
         path.unlink()
     os.mkfifo(paths[1])
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
-        yo.write_members(meant, archive, [], yo.ZLIB)
+        write_members(meant, archive, [], ZLIB)
         assert archive.namelist() == ["there"]
         with pytest.raises(FileNotFoundError, match="gone"):
-            yo.write_members([("gone", paths[0], None)], archive, [], yo.ZLIB)
+            write_members([("gone", paths[0], None)], archive, [], ZLIB)
 
 
 # --- Interpreters that are there when they are needed -----------------------------------------------------------
@@ -231,9 +249,9 @@ def test_what_is_gone_by_the_time_does_not_hold_up_what_is_compressed_ahead(tmp_
 def test_each_interpreter_is_started_once(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is prepared is what is run."""
     started: list[str] = []
-    start = yo.Shell._start
+    start = Shell._start
 
-    def noted(shell: yo.Shell, command: yo.Command) -> Any:
+    def noted(shell: Shell, command: Command) -> Any:
         text = " ".join(map(str, command.argv))
         started.extend(name for name in ("start_git_worker", "ask_refs", "compile_modules", "import_handler")
                        if f"{name}()" in text.splitlines()[-1])  # fmt: skip
@@ -242,7 +260,7 @@ def test_each_interpreter_is_started_once(yard: Yard, wheels: Path, monkeypatch:
     yard.add_project(project(wheels))
     yard.build()
     yard.add_project({**project(wheels), "app.py": f"import alpha\n{HANDLER}"})
-    monkeypatch.setattr(yo.Shell, "_start", noted)
+    monkeypatch.setattr(Shell, "_start", noted)
     yard.build()
     assert sorted(started) == ["ask_refs", "compile_modules", "import_handler", "start_git_worker"]
 
@@ -262,11 +280,11 @@ def test_a_change_of_code_is_stored_while_it_is_proved(
     yard.build()
     yard.add_project({**files, "app.py": f"{files['app.py']}# changed\n"})
     with monkeypatch.context() as patch:
-        patch.setattr(yo, "store_package", refuse)
+        patch.setattr("lambda_function.store_package", refuse)
         result = yard.build()
     assert result["status"] == "deployed"
     assert yard.code_sha256 == result["code_sha256"]
-    assert any(yo.in_hex(result["code_sha256"]) in key for key in yard.keys("packages/"))
+    assert any(in_hex(result["code_sha256"]) in key for key in yard.keys("packages/"))
 
 
 @pytest.mark.parametrize(
@@ -285,21 +303,21 @@ def test_what_was_stored_and_does_not_ship_is_deleted(yard: Yard, wheels: Path, 
     yard.build()
     before = set(yard.keys("packages/"))
     stored: list[str] = []
-    delete = yo.Store.delete
+    delete = Store.delete
 
-    def noted(self: yo.Store, keys: Sequence[str]) -> None:
+    def noted(self: Store, keys: Sequence[str]) -> None:
         stored.extend(key for key in keys if key.startswith("packages/"))
         delete(self, keys)
 
     yard.add_project({**files, "app.py": app})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yo.Store, "delete", noted)
+        patch.setattr(Store, "delete", noted)
         if fails:
-            with pytest.raises(yo.PackageError, match="nowhere"):
+            with pytest.raises(PackageError, match="nowhere"):
                 yard.build()
             assert set(yard.keys("packages/")) == before
         else:
-            digest = yo.in_hex(yard.build()["code_sha256"])
+            digest = in_hex(yard.build()["code_sha256"])
             assert set(yard.keys("packages/")) - before == {f"yo-dawg/packages/api/{digest}.zip"}
     assert len(stored) == 1, "else this shows nothing"
 
@@ -321,9 +339,9 @@ def test_what_is_laid_and_does_not_fit_is_whole_before_it_is_taken_away(
     yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloned, laid = threading.Event(), threading.Event()
-    unpack_bundle, clone, install_inputs = yo.unpack_bundle, yo.clone, yo.install_inputs
+    unpack_bundle, clone, install_inputs = unpack_bundle_, clone_, install_inputs_
 
-    def cloning(*arguments: Any) -> yo.Checkout:
+    def cloning(*arguments: Any) -> Checkout:
         checkout = clone(*arguments)
         cloned.set()
         return checkout
@@ -334,15 +352,15 @@ def test_what_is_laid_and_does_not_fit_is_whole_before_it_is_taken_away(
         laid.set()
         return is_laid
 
-    def looking(*arguments: Any) -> yo.Inputs:
+    def looking(*arguments: Any) -> Inputs:
         assert laid.is_set()
         return install_inputs(*arguments)
 
     yard.add_project(project(wheels))
     yard.build()
-    monkeypatch.setattr(yo, "clone", cloning)
-    monkeypatch.setattr(yo, "unpack_bundle", unpacking)
-    monkeypatch.setattr(yo, "install_inputs", looking)
+    monkeypatch.setattr("yo_dawg.control.package.clone", cloning)
+    monkeypatch.setattr("yo_dawg.control.package.unpack_bundle", unpacking)
+    monkeypatch.setattr("lambda_function.install_inputs", looking)
     yard.add_project(project(wheels, "beta==1.0", app__py=f"import beta\n{HANDLER}"))
     assert yard.build()["dependencies"] == ["beta==1.0"]
     with shipped(yard) as archive:
@@ -355,10 +373,11 @@ def test_a_store_that_hangs_holds_up_no_answer(yard: Yard, monkeypatch: pytest.M
     yard.build()
     yard.add_project({"app.py": f"{HANDLER}# changed\n"})
     answered = threading.Event()
-    monkeypatch.setattr(yo, "stored_toolchain", lambda *_: answered.wait(60))
+    monkeypatch.setattr("lambda_function.stored_toolchain", lambda *_: answered.wait(60))
+    monkeypatch.setattr("yo_dawg.control.job.stored_toolchain", lambda *_: answered.wait(60))
     yard.context = dataclasses.replace(yard.context, remaining=3000)
     try:
-        with pytest.raises(yo.DeadlineError):
+        with pytest.raises(DeadlineError):
             yard.build()
     finally:
         was_over = answered.is_set()
@@ -371,9 +390,9 @@ def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
 ) -> None:
     """Lambda stops the process then, and lets it go on in the midst of the next invocation."""
     begun, closing, ended = threading.Event(), threading.Event(), threading.Event()
-    unzip, close, clone = yo.unzip, yo.Shell.close, yo.clone
+    unzip, close, clone = unzip_, Shell.close, clone_
 
-    def slow(zipped: yo.Former, names: Sequence[str], folder: Path) -> None:
+    def slow(zipped: Former, names: Sequence[str], folder: Path) -> None:
         is_aside = any(name.startswith("bin/") for name in names)
         if is_aside:
             begun.set()
@@ -382,18 +401,18 @@ def test_what_writes_into_the_workspace_has_ended_when_the_answer_is_given(
         if is_aside:
             ended.set()
 
-    def noted(shell: yo.Shell) -> None:
+    def noted(shell: Shell) -> None:
         closing.set()
         close(shell)
 
-    def late(*arguments: Any) -> yo.Checkout:
+    def late(*arguments: Any) -> Checkout:
         assert begun.wait(60)
         return clone(*arguments)
 
-    monkeypatch.setattr(yo, "clone", late)
-    monkeypatch.setattr(yo, "unzip", slow)
-    monkeypatch.setattr(yo.Shell, "close", noted)
+    monkeypatch.setattr("yo_dawg.control.package.clone", late)
+    monkeypatch.setattr("yo_dawg.control.toolchain.unzip", slow)
+    monkeypatch.setattr(Shell, "close", noted)
     yard.add_project({"app.py": HANDLER})
-    with pytest.raises(yo.SourceError):
+    with pytest.raises(SourceError):
         yard.build(ref="gone")
     assert ended.is_set()

@@ -20,9 +20,8 @@ from typing import Any, cast
 
 import pytest
 
-import lambda_function as yo
 from benchmarks.packages import projects
-from lambda_function import NotBootstrapped, PackageError, Source, lambda_handler
+from lambda_function import lambda_handler
 from local.git_server import make_repository
 from local.rest_json import Response
 from tests.conftest import forget_what_cannot_change
@@ -33,6 +32,36 @@ from tests.test_handler import setup as setup
 from tests.test_handler import yard as yard
 from tests.test_install import BACKEND as LIB_BACKEND
 from tests.test_install import LIB, make_wheel
+from yo_dawg.archives import SHELF, Former, Shelf, write_zip
+from yo_dawg.builder import Builder as Builder_
+from yo_dawg.checkout import Checkout, Required, Source
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.clone import look_at_ref
+from yo_dawg.control.functions import rehearsal_zip
+from yo_dawg.control.job import Job
+from yo_dawg.control.package import Made, empty_staging
+from yo_dawg.control.store import Store
+from yo_dawg.control.toolchain import Toolchain, builder_inputs
+from yo_dawg.digests import in_record
+from yo_dawg.errors import NotBootstrapped, PackageError
+from yo_dawg.events import BuildRequest
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.settings import CLIENT_VARIABLES, Settings
+from yo_dawg.trees import entries_below, outlast, tree_files, walk
+from yo_dawg.workshop.package.bytecode import bytecode_digest
+from yo_dawg.workshop.package.install import Installed, Installer
+from yo_dawg.workshop.package.prune import Pruned, Taken
+from yo_dawg.workshop.package.reuse import (
+    FROM_INDEX,
+    Bundle,
+    Inputs,
+    install_inputs,
+    is_from_indexes,
+    keep_dependencies,
+    take_kept,
+)
+from yo_dawg.workspace import HERE, KEPT_NAME, Workspace, clear, sweep
 
 ALPHA = {
     "alpha/__init__.py": "a = 1\n",
@@ -108,53 +137,52 @@ CHANGED_INPUTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "settings of uv": lambda _, root: (root / "app/uv.toml").write_text("no-index = true"),
     "the interpreter": lambda patch, _: patch.setattr("sys.version", f"{sys.version} "),
     "the runtime's own boto3": lambda patch, _: patch.setattr("importlib.metadata.version", lambda name: "0"),
-    "the toolchain": lambda patch, _: patch.setattr(yo, "TOOLCHAIN_FORMAT", "0"),
-    "the builder's rules": lambda patch, root: patch.setattr(yo, "HERE", with_a_remark(root)),
+    "the toolchain": lambda patch, _: patch.setattr("yo_dawg.control.toolchain.TOOLCHAIN_FORMAT", "0"),
+    "the builder's rules": lambda patch, root: patch.setattr("yo_dawg.builder.HERE", with_a_remark(root)),
 }
 
 
 def with_a_remark(root: Path) -> Path:
-    for name in ("lambda_function.py", "requirements.txt"):
-        (root / name).write_text((yo.HERE / name).read_text() + "\n# a remark\n")
+    (root / "lambda_function.py").write_text((HERE / "lambda_function.py").read_text() + "\n# a remark\n")
     return root
 
 
 @pytest.mark.parametrize("change", CHANGED_INPUTS)
 def test_what_decides_what_is_installed_is_compared(
-    space: yo.Workspace, shell: yo.Shell, change: str, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, shell: Shell, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = space.checkout / "app"
     project.mkdir(parents=True)
     (project / "requirements.txt").write_text("alpha")
-    required = yo.Required(texts={"included.txt": "gamma"})
-    checkout = yo.Checkout(space.checkout, project, "0" * 40, "main", frozenset(), required)
-    builder = yo.Builder("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
+    required = Required(texts={"included.txt": "gamma"})
+    checkout = Checkout(space.checkout, project, "0" * 40, "main", frozenset(), required)
+    builder = Builder_("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
     job = job_of(space, shell, builder)
-    installer = yo.Installer(checkout, yo.Toolchain(space.toolchain), builder, shell)
-    before = yo.install_inputs(installer, job)
-    assert yo.install_inputs(installer, job) == before
+    installer = Installer(checkout, Toolchain(space.toolchain), builder, shell)
+    before = install_inputs(installer, job)
+    assert install_inputs(installer, job) == before
     CHANGED_INPUTS[change](monkeypatch, space.checkout)
     forget_what_cannot_change()
-    assert yo.install_inputs(installer, job) != before
+    assert install_inputs(installer, job) != before
 
 
-def test_indexes_and_included_files_are_compared_too(space: yo.Workspace, shell: yo.Shell) -> None:
-    builder = yo.Builder("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
+def test_indexes_and_included_files_are_compared_too(space: Workspace, shell: Shell) -> None:
+    builder = Builder_("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
     space.checkout.mkdir()
 
-    def inputs(included: str, index: str, variable: str) -> yo.Inputs:
-        required = yo.Required(texts={"included.txt": included})
-        checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(), required)
-        installer = yo.Installer(checkout, yo.Toolchain(space.toolchain, (index,)), builder, shell)
-        return yo.install_inputs(installer, job_of(space, shell, builder, client={"UV_INDEX": variable}))
+    def inputs(included: str, index: str, variable: str) -> Inputs:
+        required = Required(texts={"included.txt": included})
+        checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(), required)
+        installer = Installer(checkout, Toolchain(space.toolchain, (index,)), builder, shell)
+        return install_inputs(installer, job_of(space, shell, builder, client={"UV_INDEX": variable}))
 
     assert len({inputs(*each) for each in ("aaa", "baa", "aba", "aab", "aaa")}) == 4
 
 
-def job_of(space: yo.Workspace, shell: yo.Shell, builder: yo.Builder, **settings: Any) -> yo.Job:
-    made = yo.Settings("b", ("*",), "https://g.example", "", "", space.root, tmp_is_ours=False, **settings)
-    store = yo.Store(None, "b", "yo-dawg", "123456789012")
-    return yo.Job(made, builder, space, yo.Log(()), shell, yo.Aws(None, None, lambda _: None), store)
+def job_of(space: Workspace, shell: Shell, builder: Builder_, **settings: Any) -> Job:
+    made = Settings("b", ("*",), "https://g.example", "", "", space.root, tmp_is_ours=False, **settings)
+    store = Store(None, "b", "yo-dawg", "123456789012")
+    return Job(made, builder, space, Log(()), shell, Aws(None, None, lambda _: None), store)
 
 
 DAMAGES: dict[str, Callable[[Yard], object]] = {
@@ -187,7 +215,13 @@ def test_what_is_damaged_is_made_again(yard: Yard, wheels: Path, monkeypatch: py
             if base64.b64decode(yard.code_sha256).hex() not in key:
                 yard.aws.s3.delete_object(Bucket="bucket", Key=key)
         DAMAGES[damage](yard)
-        monkeypatch.setattr(yo, "SHELF", yo.Shelf())  # another environment, which has not seen it whole
+        monkeypatch.setattr("lambda_function.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.control.doctor.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.control.package.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.control.toolchain.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.disk.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.workshop.package.reuse.SHELF", Shelf())
+        monkeypatch.setattr("yo_dawg.workspace.SHELF", Shelf())  # another environment, which has not seen it whole
         yard.add_project({**project(wheels), "app.py": f"{APP}# {number}\n"})
         assert FORMER not in said(yard, yard.build()), damage
     yard.add_project(project(wheels))
@@ -264,7 +298,8 @@ def test_a_bundle_that_cannot_be_stored_hinders_nothing(yard: Yard, wheels: Path
 
 
 def test_bundles_go_with_their_packages(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "KEPT_PACKAGES", 1)
+    monkeypatch.setattr("yo_dawg.control.rollback.KEPT_PACKAGES", 1)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_PACKAGES", 1)
     for number in range(4):
         yard.add_project({**project(wheels), "app.py": f"{HANDLER}# {number}\n"})
         yard.build()
@@ -455,8 +490,8 @@ FROM_ELSEWHERE = [
 
 
 def test_lines_that_have_something_of_the_repository_installed_are_told_apart() -> None:
-    assert [line for line in FROM_INDEXES if not yo.FROM_INDEX.fullmatch(line)] == []
-    assert [line for line in FROM_ELSEWHERE if yo.FROM_INDEX.fullmatch(line)] == []
+    assert [line for line in FROM_INDEXES if not FROM_INDEX.fullmatch(line)] == []
+    assert [line for line in FROM_ELSEWHERE if FROM_INDEX.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize(
@@ -482,24 +517,22 @@ def test_lines_that_have_something_of_the_repository_installed_are_told_apart() 
     ],
 )
 def test_so_are_settings_and_locks(name: str, text: str, expected: bool) -> None:
-    assert yo.is_from_indexes(name, text, Path(name)) == expected
+    assert is_from_indexes(name, text, Path(name)) == expected
 
 
-def test_a_runtime_without_metadata_can_build(
-    space: yo.Workspace, shell: yo.Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runtime_without_metadata_can_build(space: Workspace, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr("importlib.metadata.version", none)
-    builder = yo.Builder("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
-    yo.builder_inputs(job_of(space, shell, builder))
+    builder = Builder_("yo-dawg", "arn:aws:lambda:us-east-1:1:function:yo-dawg", "id", "python3.13", "x86_64")
+    builder_inputs(job_of(space, shell, builder))
 
 
 def test_another_index_in_the_secret_makes_another_build(
     yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)
     monkeypatch.setenv("YO_DAWG_INDEX_SECRET", "indexes")
     secrets = yard.account.client("secretsmanager")
     secrets.create_secret(Name="indexes", SecretString="https://u:passw@one.example/simple/")
@@ -548,7 +581,7 @@ def test_a_folder_that_a_constraint_pins_is_built_anew(yard: Yard, pinned: bool)
 @pytest.fixture
 def built(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
     """A yard whose project was built more than a minute ago; the toolchain is gone since."""
-    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)
     yard.add_project(project(wheels))
     yard.build()
     for key in yard.keys("toolchain/"):
@@ -587,7 +620,7 @@ def built_package(yard: Yard) -> str:
 CHANGES: dict[str, Callable[[Yard], object]] = {
     "code": lambda yard: yard.add_project({"app.py": HANDLER}),
     "another package runs": lambda yard: yard.aws.functions.update_function_code(
-        FunctionName="api", ZipFile=yo.rehearsal_zip()
+        FunctionName="api", ZipFile=rehearsal_zip()
     ),
     "the function's variables": set_variable,
     "the package is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=built_package(yard)),
@@ -616,7 +649,7 @@ def test_another_request_and_other_settings_make_another_build(built: Yard, monk
 
 def test_what_failed_is_built_again(yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its package was stored, but is not what runs."""
-    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)
     yard.add_project({**project(wheels), "app.py": "def handler(event, context):\n    1 / 0\n"})
     for _ in range(2):
         with pytest.raises(PackageError, match="ZeroDivisionError"):
@@ -626,7 +659,7 @@ def test_what_failed_is_built_again(yard: Yard, wheels: Path, monkeypatch: pytes
 def test_requirements_that_mean_what_they_did_are_not_installed(
     yard: Yard, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)
     yard.add_project(project(wheels, "alpha"))
     first = yard.build()
     again = yard.build()
@@ -645,15 +678,15 @@ def asked(yard: Yard, tmp_path: Path) -> Any:
     git(bare, "branch", "twice", "main")
     git(bare, "tag", "twice", "main")
     git(bare, "-c", "user.name=x", "-c", "user.email=x@x", "tag", "-a", "-m", "x", "v1", "main")
-    space = yo.Workspace(tmp_path / "asked")
+    space = Workspace(tmp_path / "asked")
     space.root.mkdir()
-    shell = yo.Shell({"PATH": os.environ["PATH"]}, yo.Log(()))
-    made = job_of(space, shell, yo.Builder.from_context(yard.context))
+    shell = Shell({"PATH": os.environ["PATH"]}, Log(()))
+    made = job_of(space, shell, Builder_.from_context(yard.context))
 
     def ask(ref: str | None, token: str = TOKEN, name: str = "project") -> Any:
         (space.root / "refs.json").unlink(missing_ok=True)
         source = Source(f"{yard.git.url}/{name}.git", token=token)
-        found = yo.look_at_ref(source, yo.BuildRequest(function="api", repo_name=name, ref=ref), made)
+        found = look_at_ref(source, BuildRequest(function="api", repo_name=name, ref=ref), made)
         return found and ("it" if found[0] == commit else found[0], found[1])
 
     return ask
@@ -707,7 +740,7 @@ def test_two_builders_in_different_places_at_different_times_make_the_same_packa
     assert (there["status"], there["code_sha256"]) == ("unchanged", here["code_sha256"])
 
 
-CLIENT = {name: os.environ[name] for name in yo.CLIENT_VARIABLES if name in os.environ}
+CLIENT = {name: os.environ[name] for name in CLIENT_VARIABLES if name in os.environ}
 
 
 # --- Dependencies that stay in /tmp for the next build -----------------------------------------------------------
@@ -716,21 +749,21 @@ PYC = f"alpha/__pycache__/__init__.{sys.implementation.cache_tag}.pyc"
 DIGEST = "a digest, in base64"
 
 
-def made_of(space: yo.Workspace, **changes: Any) -> yo.Made:
+def made_of(space: Workspace, **changes: Any) -> Made:
     """Lay out a package in staging, a project's file and an empty folder beside the dependencies; return it."""
     files = {"alpha/__init__.py": "a = 1\n", "alpha/data": "d", PYC: "bytecode", "app.py": "import alpha\n"}
     lay_out(space.staging, files)
     (space.staging / "empty/deeper").mkdir(parents=True)
     names = ("alpha/__init__.py", "alpha/data")
-    digests = {name: yo.in_record(hashlib.sha256(files[name].encode())) for name in names}
-    compiled = {PYC: yo.bytecode_digest(space.staging / "alpha/__init__.py", b"bytecode")}
-    bundle = yo.Bundle("inputs", True, yo.Installed((), {}, digests=digests), yo.Pruned({}, {}), compiled)
+    digests = {name: in_record(hashlib.sha256(files[name].encode())) for name in names}
+    compiled = {PYC: bytecode_digest(space.staging / "alpha/__init__.py", b"bytecode")}
+    bundle = Bundle("inputs", True, Installed((), {}, digests=digests), Pruned({}, {}), compiled)
     made = SimpleNamespace(
         bundle=dataclasses.replace(bundle, **changes),
-        files=yo.walk(space.staging),
+        files=walk(space.staging),
         archive=SimpleNamespace(sha256=DIGEST),
     )
-    return cast(yo.Made, made)
+    return cast(Made, made)
 
 
 @pytest.fixture
@@ -742,27 +775,27 @@ def as_user(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def former_of(space: yo.Workspace) -> yo.Former:
-    return yo.write_zip(space.home, space.root / "former.zip").zipped
+def former_of(space: Workspace) -> Former:
+    return write_zip(space.home, space.root / "former.zip").zipped
 
 
 @pytest.mark.usefixtures("as_user")
-def test_dependencies_stay_and_nothing_else(space: yo.Workspace) -> None:
-    yo.keep_dependencies(made_of(space), {}, space)
+def test_dependencies_stay_and_nothing_else(space: Workspace) -> None:
+    keep_dependencies(made_of(space), {}, space)
     assert not space.staging.exists()
-    assert {name for name, _ in yo.tree_files(space.kept)} == {"alpha/__init__.py", "alpha/data", PYC}
-    assert {entry.name for entry in yo.entries_below(space.kept) if entry.is_dir()} == {"alpha", "__pycache__"}
-    assert not [path for _, path in yo.tree_files(space.kept) if path.stat().st_mode & 0o222]
-    yo.sweep(space.root.parent, everything=True)
-    assert [path.name for path in space.root.parent.iterdir()] == [yo.KEPT_NAME]
+    assert {name for name, _ in tree_files(space.kept)} == {"alpha/__init__.py", "alpha/data", PYC}
+    assert {entry.name for entry in entries_below(space.kept) if entry.is_dir()} == {"alpha", "__pycache__"}
+    assert not [path for _, path in tree_files(space.kept) if path.stat().st_mode & 0o222]
+    sweep(space.root.parent, everything=True)
+    assert [path.name for path in space.root.parent.iterdir()] == [KEPT_NAME]
     space.staging.mkdir(parents=True)
     space.home.mkdir()
     former = former_of(space)
-    assert not yo.take_kept("another digest", former, space)
-    assert yo.take_kept(DIGEST, former, space)
-    assert {name for name, _ in yo.tree_files(space.staging)} == {"alpha/__init__.py", "alpha/data", PYC}
+    assert not take_kept("another digest", former, space)
+    assert take_kept(DIGEST, former, space)
+    assert {name for name, _ in tree_files(space.staging)} == {"alpha/__init__.py", "alpha/data", PYC}
     assert former.written.keys() == {"alpha/__init__.py", "alpha/data", PYC}, "none of them need be read again"
-    assert not yo.take_kept(DIGEST, former, space), "they are where they were taken to"
+    assert not take_kept(DIGEST, former, space), "they are where they were taken to"
 
 
 def rewrite(path: Path) -> None:
@@ -804,14 +837,14 @@ TAMPERING: dict[str, Callable[[Path], object]] = {
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("how", TAMPERING)
 @pytest.mark.parametrize("name", ["alpha/__init__.py", PYC])
-def test_what_is_not_as_it_was_is_not_taken(space: yo.Workspace, how: str, name: str) -> None:
-    yo.keep_dependencies(made_of(space), {}, space)
-    yo.outlast(yo.walk(space.kept), space.root)  # a project's next build does not begin within the same tick of a clock
+def test_what_is_not_as_it_was_is_not_taken(space: Workspace, how: str, name: str) -> None:
+    keep_dependencies(made_of(space), {}, space)
+    outlast(walk(space.kept), space.root)  # a project's next build does not begin within the same tick of a clock
     TAMPERING[how](space.kept / name)
     space.staging.mkdir(exist_ok=True)
-    assert not yo.take_kept(DIGEST, former_of(space), space)
-    assert yo.SHELF.kept is None
-    yo.empty_staging(space)
+    assert not take_kept(DIGEST, former_of(space), space)
+    assert SHELF.kept is None
+    empty_staging(space)
     assert not [*space.staging.iterdir()]
 
 
@@ -825,54 +858,55 @@ FOLDER_GONE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("how", FOLDER_GONE)
-def test_a_folder_that_is_not_there_any_more_does_no_harm(space: yo.Workspace, how: str) -> None:
-    yo.keep_dependencies(made_of(space), {}, space)
+def test_a_folder_that_is_not_there_any_more_does_no_harm(space: Workspace, how: str) -> None:
+    keep_dependencies(made_of(space), {}, space)
     FOLDER_GONE[how](space.kept)
     space.staging.mkdir()
-    assert not yo.take_kept(DIGEST, former_of(space), space)
-    yo.empty_staging(space)
+    assert not take_kept(DIGEST, former_of(space), space)
+    empty_staging(space)
     assert (space.staging.is_symlink(), [*space.staging.iterdir()], os.path.lexists(space.kept)) == (False, [], False)
 
 
-def spoil(name: str) -> Callable[[yo.Workspace], object]:
+def spoil(name: str) -> Callable[[Workspace], object]:
     return lambda space: (space.staging / name).write_text("spoilt")
 
 
-NOT_KEPT: dict[str, tuple[dict[str, Any], Callable[[yo.Workspace], object]]] = {
+NOT_KEPT: dict[str, tuple[dict[str, Any], Callable[[Workspace], object]]] = {
     "a dependency that is not what its RECORD says": ({}, spoil("alpha/data")),
     "bytecode that we did not make": ({}, spoil(PYC)),
     "bytecode of another source": ({"compiled": {PYC: "another digest"}}, lambda _: None),
     "not all is from an index": ({"inputs": ""}, lambda _: None),
     "something was put back": (
-        {"pruned": yo.Pruned({"alpha/data": yo.Taken("tests", "alpha", 1)}, {})},
+        {"pruned": Pruned({"alpha/data": Taken("tests", "alpha", 1)}, {})},
         lambda _: None,
     ),
-    "a dependency is gone": ({"installed": yo.Installed((), {}, digests={"gone": "x"})}, lambda _: None),
+    "a dependency is gone": ({"installed": Installed((), {}, digests={"gone": "x"})}, lambda _: None),
 }
 
 
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize("why", NOT_KEPT)
-def test_what_may_not_be_taken_over_is_not_kept(space: yo.Workspace, why: str) -> None:
+def test_what_may_not_be_taken_over_is_not_kept(space: Workspace, why: str) -> None:
     changes, spoils = NOT_KEPT[why]
     made = made_of(space, **changes)
     spoils(space)
-    yo.clear(space, lambda: yo.keep_dependencies(made, {}, space))
-    assert (yo.SHELF.kept, space.kept.exists(), space.staging.exists()) == (None, False, False)
+    clear(space, lambda: keep_dependencies(made, {}, space))
+    assert (SHELF.kept, space.kept.exists(), space.staging.exists()) == (None, False, False)
 
 
 def test_dependencies_do_not_stay_where_modes_protect_nothing(
-    space: yo.Workspace, monkeypatch: pytest.MonkeyPatch
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: True)
-    yo.keep_dependencies(made_of(space), {}, space)
-    assert (yo.SHELF.kept, space.kept.exists()) == (None, False)
+    keep_dependencies(made_of(space), {}, space)
+    assert (SHELF.kept, space.kept.exists()) == (None, False)
 
 
-def test_too_many_dependencies_do_not_stay(space: yo.Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "MAX_SHELF_BYTES", 10)
-    yo.keep_dependencies(made_of(space), {}, space)
-    assert (yo.SHELF.kept, space.kept.exists()) == (None, False)
+def test_too_many_dependencies_do_not_stay(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yo_dawg.archives.MAX_SHELF_BYTES", 10)
+    monkeypatch.setattr("yo_dawg.workshop.package.reuse.MAX_SHELF_BYTES", 10)
+    keep_dependencies(made_of(space), {}, space)
+    assert (SHELF.kept, space.kept.exists()) == (None, False)
 
 
 VANDAL = """

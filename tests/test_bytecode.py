@@ -14,29 +14,21 @@ from pathlib import Path
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import (
-    Aws,
-    Builder,
-    Former,
-    Installed,
-    Job,
-    Log,
-    PackageError,
-    Proof,
-    Settings,
-    Shell,
-    Store,
-    Workspace,
-    child_environ,
-    lay_former_bytecode,
-    package_sizes,
-    put_python_on_path,
-    walk,
-    workspace,
-    write_bytecode,
-    write_zip,
-)
+from yo_dawg.archives import Former, write_zip
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.errors import PackageError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.trees import Listing, identity, walk
+from yo_dawg.workshop.package.bytecode import lay_former_bytecode, write_bytecode
+from yo_dawg.workshop.package.install import Installed
+from yo_dawg.workshop.package.prove import Proof
+from yo_dawg.workshop.package.sizes import package_sizes
+from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 TAG = sys.implementation.cache_tag
@@ -89,9 +81,9 @@ def compiled(
         return package
 
 
-def same(one: yo.Listing, other: yo.Listing) -> bool:
+def same(one: Listing, other: Listing) -> bool:
     """Say whether they list the same files; when these were read last does not matter."""
-    return all(a[:2] == b[:2] and yo.identity(a[2]) == yo.identity(b[2]) for a, b in zip(one, other, strict=True))
+    return all(a[:2] == b[:2] and identity(a[2]) == identity(b[2]) for a, b in zip(one, other, strict=True))
 
 
 KNOWN: dict[Path, dict[str, str]] = {}
@@ -221,17 +213,26 @@ def test_of_what_bytecode_would_make_too_large_some_goes_without(
     (space.staging / "mine.pyc").write_text("mine")
     (space.staging / "late.py").write_text("x = 1\n" * 1000)
     limit = len(FILES["app.py"]) + len("mine") + 6000
-    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit)
+    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit)
+    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit)
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit)
+    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit)
     made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
     assert made.digests == {}
     assert "2 modules go without" in made.warnings[0]
     assert same(made.files, walk(space.staging))
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "late.py", "mine.pyc"}
-    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 2000)
+    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit + 2000)
+    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit + 2000)
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit + 2000)
+    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit + 2000)
     made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
     assert "1 modules go without" in made.warnings[0]
     assert [path.name for path in space.staging.glob("__pycache__/*")] == [f"app.{TAG}.pyc"]
-    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", limit + 100_000)
+    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit + 100_000)
+    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit + 100_000)
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit + 100_000)
+    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit + 100_000)
     shutil.rmtree(space.staging / "__pycache__")
     assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job).warnings == ()
     assert len([*space.staging.glob("__pycache__/*")]) == 2

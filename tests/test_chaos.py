@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 
-from lambda_function import KEPT_ENTRIES, KEPT_PACKAGES, Entry, YoDawgError
 from local.rest_json import Response
 from tests.embedded import BUCKET, NEWEST, Builder, FunctionFailed
 from tests.test_handler import HANDLER as APP
 from tests.test_handler import Yard
 from tests.test_handler import setup as setup
 from tests.test_handler import yard as yard
+from yo_dawg.control.ledger import KEPT_ENTRIES, KEPT_PACKAGES, Entry
+from yo_dawg.errors import YoDawgError
 
 HANDLER = "def lambda_handler(event, context):\n    return 'ok'\n"
 

@@ -21,10 +21,22 @@ import pytest
 from dulwich.objects import Blob, Commit, Tag, Tree
 from dulwich.repo import Repo
 
-import lambda_function as yo
-from lambda_function import BuildRequest, Checkout, Log, Shell, Source, SourceError, Toolchain, Workspace, clone
 from local.git_server import AUTHOR, NEW_YEAR_2025, GitServer
 from tests.gitting import BLOB, COMMIT, NAMED_DELTA, OFFSET_DELTA, TREE, HandMade, header, sealed, server, serving
+from yo_dawg.checkout import Checkout, Source
+from yo_dawg.control.clone import clone
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.errors import SourceError
+from yo_dawg.events import BuildRequest
+from yo_dawg.log import Log
+from yo_dawg.process import Command, Shell
+from yo_dawg.workshop.git.__main__ import git_worker
+from yo_dawg.workshop.git.checkout import TreeEntry, check_links, peel, tree_entries, write_checkout
+from yo_dawg.workshop.git.clone import Wanted, fetch_submodules
+from yo_dawg.workshop.git.lfs import lfs_pointers
+from yo_dawg.workshop.git.pack import Objects, bad_pack
+from yo_dawg.workshop.git.remote import Fetched
+from yo_dawg.workspace import Workspace
 
 FILE, SCRIPT, LINK, SUBMODULE = 0o100644, 0o100755, 0o120000, 0o160000
 TOKEN = "canary-token-of-the-git-host"
@@ -86,10 +98,10 @@ class Host:
 class InProcess(Shell):
     """Does the worker's job in this process: what it does not foresee is then seen, and its lines are measured."""
 
-    def run(self, command: yo.Command, meanwhile: Callable[[], object] = lambda: None) -> str:
+    def run(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> str:
         with mock.patch("sys.stdin", io.StringIO(command.stdin.decode())), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # what a worker leaves open, its end closes
-            yo.git_worker()
+            git_worker()
             gc.collect()
         return ""
 
@@ -222,14 +234,14 @@ def test_the_projects_folder_is_found(host: Host, subdirectory: str, words: str 
 def write_out(made: HandMade, commit: str, folder: Path) -> None:
     """Unpack a pack and write out a commit's tree, as the worker does."""
     (folder / "objects").mkdir()
-    objects = yo.Objects(folder / "objects", "sha1")
-    with yo.bad_pack():
+    objects = Objects(folder / "objects", "sha1")
+    with bad_pack():
         objects.unpack(io.BytesIO(made.pack))
-    _, tree = yo.peel(yo.Fetched(objects, commit, "main"))
-    entries = yo.tree_entries(objects, tree)
-    yo.lfs_pointers(objects, entries)
-    yo.write_checkout(objects, entries, folder / "checkout")
-    yo.check_links(folder / "checkout")
+    _, tree = peel(Fetched(objects, commit, "main"))
+    entries = tree_entries(objects, tree)
+    lfs_pointers(objects, entries)
+    write_checkout(objects, entries, folder / "checkout")
+    check_links(folder / "checkout")
 
 
 @pytest.mark.parametrize("again", ["blob", "tree"])
@@ -407,9 +419,9 @@ def test_a_pointer_to_lfs_that_makes_no_sense_is_refused(tmp_path: Path, text: b
 )
 def test_a_submodule_at_a_bad_place_is_refused(tmp_path: Path, path: str, url: str, words: str) -> None:
     modules = f'[submodule "x"]\npath = {path}\nurl = "{url}"\n'.encode()
-    outer = yo.Wanted(None, tmp_path / "checkout", tmp_path)
+    outer = Wanted(None, tmp_path / "checkout", tmp_path)
     with pytest.raises(SourceError, match=words):
-        yo.fetch_submodules(Source("https://h/x.git"), outer, [yo.TreeEntry(b"sub", 0o160000, b"1" * 20)], modules)
+        fetch_submodules(Source("https://h/x.git"), outer, [TreeEntry(b"sub", 0o160000, b"1" * 20)], modules)
     assert os.listdir(tmp_path) in ([], ["checkout"])
 
 
@@ -501,8 +513,8 @@ def test_a_damaged_pack_is_refused(
 def test_what_is_no_whole_pack_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:
     made = HandMade()
     made.commit(made.tree())
-    objects = yo.Objects(tmp_path, "sha1")
-    with pytest.raises(SourceError, match=words), yo.bad_pack():
+    objects = Objects(tmp_path, "sha1")
+    with pytest.raises(SourceError, match=words), bad_pack():
         objects.unpack(io.BytesIO(spoil(made.pack)))
 
 
@@ -602,8 +614,8 @@ def test_a_host_that_cannot_be_reached_is_a_source_error(host: Host) -> None:
 def test_a_worker_that_dies_is_told_with_its_last_words(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Callable[..., str] = Shell.run
 
-    def die(self: Shell, command: yo.Command) -> str:
-        return run(self, yo.Command(["sh", "-c", "echo last words; kill -KILL $$"], command.cwd))
+    def die(self: Shell, command: Command) -> str:
+        return run(self, Command(["sh", "-c", "echo last words; kill -KILL $$"], command.cwd))
 
     monkeypatch.setattr(Shell, "run", die)
     with pytest.raises(SourceError, match="the clone was killed, most likely for lack of memory(?s:.)*last words"):

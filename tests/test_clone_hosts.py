@@ -13,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import Log, Settings, Shell, Source, SourceError, Workspace, child_environ
 from local.git_server import GitServer
 from tests import gitting
 from tests.gitting import Cloner, git, has_program, needs_git, publish, push, reply, server
+from yo_dawg.checkout import Source
+from yo_dawg.deadline import deadline
+from yo_dawg.errors import SourceError
+from yo_dawg.log import Log
+from yo_dawg.process import Command, Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workspace import HERE, Workspace
 
 TOKEN = "canary-token-5e8a1f"
 OPENSSL = has_program("openssl")
@@ -94,7 +99,7 @@ def test_a_large_file_is_streamed(host: GitServer, cloner: Cloner, monkeypatch: 
         Shell,
         "run",
         lambda self, command: run(
-            self, yo.Command([*limited, *command.argv], command.cwd, command.environ, command.stdin)
+            self, Command([*limited, *command.argv], command.cwd, command.environ, command.stdin)
         ),
     )
     assert (cloner(f"{host.url}/large.git").root / "data.bin").stat().st_size == 150_000_000
@@ -324,15 +329,16 @@ def endless_pack(handler: BaseHTTPRequestHandler) -> None:
 def test_a_bad_server_is_given_up_in_words(
     cloner: Cloner, monkeypatch: pytest.MonkeyPatch, answer: gitting.Answer, words: str
 ) -> None:
-    limits = "f.STALL_SECONDS = 1; f.WORKER_MEMORY = 300_000_000; f.limit_memory(); "
-    limits += "f.shutil.disk_usage = lambda path: type('Usage', (), {'free': 12_000_000 + (8 << 20)})"
-    worker = f"import lambda_function as f; {limits}; f.git_worker()"
+    limits = "remote.STALL_SECONDS = 1; program.WORKER_MEMORY = 300_000_000; "
+    limits += "shutil.disk_usage = lambda path: type('Usage', (), {'free': 12_000_000 + (8 << 20)})"
+    imports = "import shutil; from yo_dawg.workshop.git import remote, __main__ as program"
+    worker = f"{imports}; {limits}; program.limit_memory(); program.git_worker()"
     run = Shell.run
 
-    def hurried(self: Shell, command: yo.Command) -> str:
+    def hurried(self: Shell, command: Command) -> str:
         """Start the worker with less patience and less memory: the test need not take as long as a build."""
-        environ = {**command.environ, "PYTHONPATH": str(Path(yo.__file__).parent)}
-        return run(self, yo.Command([command.argv[0], "-c", worker], command.cwd, environ, command.stdin))
+        environ = {**command.environ, "PYTHONPATH": str(HERE)}
+        return run(self, Command([command.argv[0], "-c", worker], command.cwd, environ, command.stdin))
 
     monkeypatch.setattr(Shell, "run", hurried)
     with server(answer) as url, pytest.raises(SourceError, match=words) as error:
@@ -357,7 +363,7 @@ def test_a_server_that_drips_is_given_up_before_the_deadline(cloner: Cloner, log
 
     with (
         server(drip) as url,
-        yo.deadline(6000, log),
+        deadline(6000, log),
         pytest.raises(SourceError, match="nine tenths of this build's time"),
     ):
         cloner(f"{url}/x.git")

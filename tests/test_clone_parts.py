@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import Shell, Source, SourceError, Workspace
 from local.git_server import GitServer
 from tests.gitting import Answer, Cloner, git, needs_git, publish, push, reply, server, tree
+from yo_dawg.checkout import Source, origin
+from yo_dawg.errors import SourceError
+from yo_dawg.process import Shell
+from yo_dawg.workshop.git.clone import related_source
+from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git
 
@@ -211,9 +214,9 @@ def test_a_submodule_at_no_address(host: GitServer, cloner: Cloner, url: str) ->
     ],
 )
 def test_addresses_of_submodules(base: str, url: str, expected: str) -> None:
-    theirs = yo.related_source(Source(base, token="t"), url, "sub")
+    theirs = related_source(Source(base, token="t"), url, "sub")
     assert theirs.url == expected
-    assert bool(theirs.token) == (yo.origin(expected) == yo.origin(base))
+    assert bool(theirs.token) == (origin(expected) == origin(base))
 
 
 # --- Git LFS ----------------------------------------------------------------------------------------------

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import DependencyError, GitRequirement, Installed, Shell, Source, SourceError, Workspace
 from local.git_server import GitServer
 from tests.gitting import Cloner, git, needs_git, publish, push
+from yo_dawg.builder import Builder
+from yo_dawg.checkout import Source
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.errors import DependencyError, SourceError
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.git.requirements import GitRequirement
+from yo_dawg.workshop.package.install import Installed, look_at_requirements
+from yo_dawg.workshop.package.install import Installer as Installer_
+from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git
 
@@ -92,15 +100,15 @@ class Installer:
         self.cloner = Cloner(space, self.shell)
         (space.bin / "git").write_text("#!/bin/sh\necho git is called >&2\nexit 1\n")
         (space.bin / "git").chmod(0o755)
-        self.toolchain = yo.Toolchain(space.toolchain)
+        self.toolchain = Toolchain(space.toolchain)
         self.toolchain.uv.parent.mkdir(parents=True)
         self.toolchain.uv.symlink_to(Path(sys.executable).with_name("uv"))
         self.token = ""
 
     def online(self) -> Installer:
         """Let uv ask the index that this machine's client configuration names."""
-        settings = yo.Settings.from_environ({**os.environ, **BARE})
-        self.shell = self.cloner.shell = Shell(yo.child_environ(self.space, settings), self.shell._log)
+        settings = Settings.from_environ({**os.environ, **BARE})
+        self.shell = self.cloner.shell = Shell(child_environ(self.space, settings), self.shell._log)
         return self
 
     def __call__(self, files: Mapping[str, str], ref: str | None = None) -> Installed:
@@ -112,11 +120,11 @@ class Installer:
         url = f"{self.host.url}/project.git"
         checkout = self.cloner(Source(url, token=self.token), ref=ref)
         before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
-        builder = yo.Builder("b", "arn", "r", "python3.13", "x86_64")
-        installer = yo.Installer(checkout, self.toolchain, builder, self.shell)
+        builder = Builder("b", "arn", "r", "python3.13", "x86_64")
+        installer = Installer_(checkout, self.toolchain, builder, self.shell)
         try:
             installer.install(installer.space.staging)
-            return yo.look_at_requirements(installer)
+            return look_at_requirements(installer)
         finally:
             after = {path: path.read_bytes() for path in before}
             assert after == before, "requirements files are put back"

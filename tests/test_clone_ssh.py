@@ -18,10 +18,18 @@ from typing import Any
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import ConfigError, Settings, Shell, Source, SourceError, Workspace
 from tests.gitting import Cloner, git, has_program, needs_git, publish, server
 from tests.test_clone_parts import DATA, lfs_host, pointer
+from yo_dawg.checkout import Source
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.secrets import deploy_key, source_from_settings
+from yo_dawg.errors import ConfigError, SourceError
+from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.git.ssh import fingerprint, host_key_policy
+from yo_dawg.workspace import HERE, Workspace
 
 SSHD, KEYGEN = has_program("sshd"), has_program("ssh-keygen")
 needs_sshd = pytest.mark.skipif(SSHD is None or KEYGEN is None, reason="needs an SSH server: install openssh-server")
@@ -183,10 +191,13 @@ def test_a_server_that_falls_silent(ssh_host: SshHost, cloner: Cloner, tmp_path:
     line = f'restrict,command="exec sleep 600" {made.with_suffix(".pub").read_text()}'
     ssh_host.authorized.write_text(ssh_host.authorized.read_text() + line)
     program = (
-        "import io, json, sys, lambda_function as yo\n"
-        "yo.STALL_SECONDS = 0.5\n"
-        "try: yo.fetch(yo.Source(**json.load(sys.stdin)), None, yo.Path(sys.argv[1]))\n"
-        "except yo.SourceError as error: print(error)\n"
+        "import json, pathlib, sys\n"
+        "from yo_dawg.checkout import Source\n"
+        "from yo_dawg.errors import SourceError\n"
+        "from yo_dawg.workshop.git import remote, ssh\n"
+        "ssh.STALL_SECONDS = 0.5\n"
+        "try: remote.fetch(Source(**json.load(sys.stdin)), None, pathlib.Path(sys.argv[1]))\n"
+        "except SourceError as error: print(error)\n"
     )
     source = json.dumps(vars(ssh_source(ssh_host, made))).encode()
     root = Path(__file__).resolve().parent.parent
@@ -268,7 +279,7 @@ def test_a_host_that_is_not_there(ssh_host: SshHost, key: Path, cloner: Cloner) 
 
 
 PUBLISHED = {
-    # In full, from the same publications: the fingerprints in lambda_function are of these.
+    # In full, from the same publications: the fingerprints in host_keys are of these.
     "github.com": "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
     "gitlab.com": "AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf",
     "bitbucket.org": "AAAAC3NzaC1lZDI1NTE5AAAAIIazEu89wgQZ4bqs3d63QSMzYVa0MuJ2e2gKTKqu+UUO",
@@ -281,10 +292,10 @@ def test_published_host_keys(host: str) -> None:
 
     remote = Source(f"git@{host}:me/x.git")
     client = paramiko.SSHClient()
-    policy = yo.host_key_policy(remote, client)
+    policy = host_key_policy(remote, client)
     key = paramiko.PKey.from_type_string("ssh-ed25519", base64.b64decode(PUBLISHED[host]))
     policy.missing_host_key(client, host, key)
-    assert yo.fingerprint(key) == yo.PUBLISHED_HOST_KEYS[host][0]
+    assert fingerprint(key) == PUBLISHED_HOST_KEYS[host][0]
     other = paramiko.RSAKey.generate(1024)
     with pytest.raises(SourceError, match="has changed: it is none of those that it publishes"):
         policy.missing_host_key(client, host, other)
@@ -293,9 +304,10 @@ def test_published_host_keys(host: str) -> None:
 
 
 def test_https_does_not_import_paramiko() -> None:
-    connect = "import sys, lambda_function as f; f.connect(f.Source('https://h/x.git'), bytearray()); "
+    imports = "import sys; from yo_dawg.checkout import Source; from yo_dawg.workshop.git.remote import connect"
+    connect = f"{imports}; connect(Source('https://h/x.git'), bytearray()); "
     program = f"{connect} sys.exit('paramiko' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=Path(yo.__file__).parent, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=HERE, check=True)
 
 
 # --- Settings and secrets -------------------------------------------------------------------------------
@@ -355,25 +367,25 @@ class Secrets:
     ],
 )
 def test_how_a_deploy_key_is_stored(text: str, expected: tuple[str, str]) -> None:
-    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
+    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
-    assert yo.deploy_key(aws, given) == expected
+    assert deploy_key(aws, given) == expected
 
 
 @pytest.mark.parametrize("text", ["", "ssh-ed25519 AAAA public", "{", '{"private_key": 1}', '{"key": "x"}', "[]"])
 def test_a_secret_that_holds_no_key(text: str) -> None:
-    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
+    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
     with pytest.raises(ConfigError, match=r"The secret key .* holds no SSH private key"):
-        yo.deploy_key(aws, given)
+        deploy_key(aws, given)
 
 
 def test_all_secrets_are_hidden_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
     text = json.dumps({"private_key": f"-----BEGIN KEY-----\n{body}\n-----END KEY-----", "passphrase": "canary phrase"})
-    aws = yo.Aws(s3=None, functions=None, make=lambda _: Secrets(text))
-    log = yo.Log([])
+    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
+    log = Log([])
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
-    yo.Source.from_settings(given, aws, "project", log)
+    source_from_settings(given, aws, "project", log)
     log.say(f"it printed {body} and canary phrase")
     assert capsys.readouterr().out == "it printed *** and ***\n"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lambda_function
 from local.config import KEYS, Config, ConfigFault, base_url_fault
+from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
+from yo_dawg.settings import base_url_faults
 
 GOOD = {
     "deployment_bucket": "artifacts",
@@ -216,7 +217,7 @@ def test_ssh_needs_a_key_and_known_hosts(path: Path, base_url: str) -> None:
     assert config.known_hosts == HOST_KEY
 
 
-@pytest.mark.parametrize("host", lambda_function.PUBLISHED_HOST_KEYS)
+@pytest.mark.parametrize("host", PUBLISHED_HOST_KEYS)
 def test_hosts_whose_keys_are_built_in_need_no_known_hosts(path: Path, host: str) -> None:
     for base_url in (f"ssh://git@{host}/me", f"git@{host}:me"):
         assert Config.read(write(path, base_url=base_url, deploy_key_secret="key")).known_hosts == ""
@@ -257,4 +258,4 @@ def test_what_is_taken_here_the_handler_takes_too(scheme: str, host: str, tail: 
     """Else bootstrap would install a builder that refuses to work."""
     base_url = f"{scheme}://{host}{tail}"
     if base_url_fault(base_url) is None:
-        assert lambda_function.base_url_faults(base_url, with_token=False) == []
+        assert base_url_faults(base_url, with_token=False) == []

@@ -9,26 +9,17 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-import lambda_function as yo
-from lambda_function import (
-    Archive,
-    Aws,
-    Builder,
-    ConfigError,
-    DeployError,
-    Package,
-    Settings,
-    Store,
-    Target,
-    aws_says,
-    check_deployable,
-    look_at_target,
-    put_code,
-    wait_until_updated,
-    write_zip,
-)
 from local.aws import EmbeddedAWS
 from tests.embedded import small_zip
+from yo_dawg.archives import Archive, write_zip
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import BUSY, Aws, aws_says, make_clients
+from yo_dawg.control.deploy import put_code
+from yo_dawg.control.functions import Target, check_deployable, look_at_target, wait_until_updated
+from yo_dawg.control.packages import Package
+from yo_dawg.control.store import Store
+from yo_dawg.errors import ConfigError, DeployError
+from yo_dawg.settings import Settings
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
 BUILDER = Builder("yo-dawg", f"{ARN}yo-dawg", "id", "python3.13", "x86_64")
@@ -178,7 +169,8 @@ def test_an_update_of_somebody_elses_in_between_is_seen_and_waited_for(
         return found
 
     monkeypatch.setattr(time, "sleep", lambda _: account.finish_updates())
-    monkeypatch.setattr(yo, "wait_until_updated", look)
+    monkeypatch.setattr("yo_dawg.control.deploy.wait_until_updated", look)
+    monkeypatch.setattr("yo_dawg.control.functions.wait_until_updated", look)
     assert put_code(package, target, store, aws).code_sha256 == package.code_sha256
     assert len(set(looked)) == 4, "two looks in vain, one that was good, and one after the update"
 
@@ -206,14 +198,14 @@ def target() -> Target:
     return Target.from_configuration(LOOK)
 
 
-@pytest.mark.parametrize("code", [*yo.BUSY])
+@pytest.mark.parametrize("code", [*BUSY])
 def test_a_storm_of_refusals_is_outlasted(
     aws: Aws, store: Store, package: Package, target: Target, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a few tries, but as long as there is time: the deadline ends it (test_handler.py)."""
     paused: list[float] = []
     monkeypatch.setattr(time, "sleep", paused.append)
-    monkeypatch.setattr(yo, "kept_settings", lambda *_: {})
+    monkeypatch.setattr("yo_dawg.control.deploy.kept_settings", lambda *_: {})
     with Stubber(aws.functions) as lambda_:
         for _ in range(20):
             lambda_.add_response("get_function_configuration", LOOK)
@@ -247,7 +239,7 @@ def test_an_update_that_lambda_did_not_take_is_no_deployment(
     words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(yo, "kept_settings", lambda *_: {})
+    monkeypatch.setattr("yo_dawg.control.deploy.kept_settings", lambda *_: {})
     with Stubber(aws.functions) as lambda_:
         lambda_.add_response("get_function_configuration", LOOK)
         expected = {
@@ -297,7 +289,7 @@ def test_an_aws_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(DeployError, match="Cannot look at the function api: Could not connect to the endpoint URL"):
-        look_at_target(yo.make_clients(), "api", BUILDER)
+        look_at_target(make_clients(), "api", BUILDER)
 
 
 def test_an_error_of_ours_is_not_taken_for_one_of_aws() -> None:

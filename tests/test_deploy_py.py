@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from local import deploy
 from local.config import Config
+from yo_dawg.errors import YoDawgError
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = str(ROOT / "config.ini.example")
@@ -183,12 +184,10 @@ def test_every_foreseen_error_comes_without_traceback_and_log(
 
 
 def test_the_foreseen_errors_are_those_that_the_handler_raises() -> None:
-    import lambda_function
-
     def subclasses(error: type[BaseException]) -> set[str]:
         return {error.__name__} | {name for each in error.__subclasses__() for name in subclasses(each)}
 
-    assert subclasses(lambda_function.YoDawgError) - {"YoDawgError"} <= set(deploy.FORESEEN)
+    assert subclasses(YoDawgError) - {"YoDawgError"} <= set(deploy.FORESEEN)
 
 
 @given(st.text())

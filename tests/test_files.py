@@ -25,19 +25,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lambda_function as yo
-from lambda_function import (
-    ZLIB,
-    Deflater,
-    Former,
-    PackageError,
-    remove_tree,
-    requirement_group,
-    tree_files,
-    unzip,
-    write_zip,
-)
 from tests.embedded import lay_out
+from yo_dawg.archives import MAX_UNZIPPED_BYTES, ZLIB, Archive, Deflater, Former, Packed, Shelf, unzip, write_zip
+from yo_dawg.control.job import Job
+from yo_dawg.control.package import Ahead
+from yo_dawg.control.toolchain import requirement_group
+from yo_dawg.errors import PackageError
+from yo_dawg.trees import identity, same_files, tree_files, walk
+from yo_dawg.workspace import Workspace, remove_tree
 
 
 @pytest.fixture
@@ -195,7 +190,7 @@ def test_what_goes_in_comes_out(files: dict[str, tuple[str, bytes]]) -> None:
         assert archive.zip_bytes == path_of(archive).stat().st_size
 
 
-def path_of(archive: yo.Archive) -> Path:
+def path_of(archive: Archive) -> Path:
     """Return where a zip was written to."""
     return Path(archive.zipped.file.name)
 
@@ -204,7 +199,7 @@ def spying() -> tuple[Deflater, list[bytes]]:
     """Return what compresses as zlib does, and a list of what it was given."""
     given_it: list[bytes] = []
 
-    def deflate_it(content: bytes) -> yo.Packed:
+    def deflate_it(content: bytes) -> Packed:
         given_it.append(content)
         return ZLIB.deflate(content)
 
@@ -289,7 +284,7 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
     """What was written since, or put in its place, is."""
     for name in ("a.py", "b.py", "c.py"):
         (tree / name).write_text(name)
-    identities = {path.name: yo.identity(path.stat()) for path in tree.iterdir()}
+    identities = {path.name: identity(path.stat()) for path in tree.iterdir()}
     write_zip(tree, tmp_path / "before.zip")
     (tree / "b.py").write_text("B.py")
     (tree / "new").write_text("C.py")
@@ -307,25 +302,25 @@ def test_a_file_that_is_as_it_was_is_not_read_again(tree: Path, tmp_path: Path) 
 
 
 @contextlib.contextmanager
-def compressing(folder: Path, deflater: Deflater) -> Iterator[yo.Ahead]:
+def compressing(folder: Path, deflater: Deflater) -> Iterator[Ahead]:
     """Compress beside the caller, into files in this folder, without a former package."""
     former: Future[Former | None] = Future()
     former.set_result(None)
     with ThreadPoolExecutor(1) as aside:
-        job = cast(yo.Job, SimpleNamespace(aside=aside, space=yo.Workspace(folder)))
-        with yo.Ahead(former, deflater, job) as ahead:
+        job = cast(Job, SimpleNamespace(aside=aside, space=Workspace(folder)))
+        with Ahead(former, deflater, job) as ahead:
             yield ahead
 
 
 def compress_ahead(tree: Path, deflater: Deflater, change: Callable[[], object] = lambda: None) -> bytes:
     """Compress the files that are in a tree now, ahead of a change; return the package of what is there then."""
     with compressing(tree.parent, deflater) as ahead:
-        before = yo.walk(tree)
+        before = walk(tree)
         ahead.add(before)
         ahead.compressed()
         change()
-        after = yo.walk(tree)
-        archive, _ = ahead.finish(after, yo.same_files(before, after))
+        after = walk(tree)
+        archive, _ = ahead.finish(after, same_files(before, after))
         archive.zipped.file.seek(0)
         return archive.zipped.file.read()
 
@@ -362,7 +357,7 @@ def test_what_was_touched_meanwhile_is_compressed_again_though_it_looks_the_same
         while path.stat().st_ctime_ns == before.st_ctime_ns:  # a clock of the kernel's may tick every 4 ms only
             path.write_text("good")
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert yo.identity(path.stat()) == yo.identity(before)
+        assert identity(path.stat()) == identity(before)
 
     with zipfile.ZipFile(io.BytesIO(compress_ahead(tmp_path / "tree", ZLIB, cover_up))) as archive:
         assert archive.read(name) == b"good"
@@ -387,7 +382,7 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
 
     def compress() -> None:
         with compressing(tmp_path, ZLIB) as ahead:
-            ahead.add(yo.walk(tmp_path / "tree"))
+            ahead.add(walk(tmp_path / "tree"))
             ahead.compressed()
 
     def late(path: Any) -> Any:  # between the look and the read
@@ -415,21 +410,21 @@ def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytes
     lay_out(tmp_path / "elsewhere", {"c": "secret"})
     spot = tree / "b/c" if way == "link" else tree / "b"
 
-    def deflate_and_swap(content: bytes) -> yo.Packed:
+    def deflate_and_swap(content: bytes) -> Packed:
         if content == b"a":
             spot.rename(tmp_path / "aside")
             spot.symlink_to(tmp_path / "elsewhere" / ("c" if way == "link" else ""))
         elif spot.is_symlink():
             spot.unlink()
             (tmp_path / "aside").rename(spot)
-        return yo.ZLIB.deflate(content)
+        return ZLIB.deflate(content)
 
     def swap_back() -> None:
         if spot.is_symlink():
             spot.unlink()
             (tmp_path / "aside").rename(spot)
 
-    package = compress_ahead(tree, dataclasses.replace(yo.ZLIB, deflate=deflate_and_swap), swap_back)
+    package = compress_ahead(tree, dataclasses.replace(ZLIB, deflate=deflate_and_swap), swap_back)
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         assert archive.read("b/c") == b"mine!!"
 
@@ -437,21 +432,24 @@ def test_a_file_from_elsewhere_is_not_shipped(tmp_path: Path, monkeypatch: pytes
 def test_what_is_too_large_is_not_compressed_ahead(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     with (tmp_path / "tree/a").open("wb") as sparse:
-        sparse.truncate(yo.MAX_UNZIPPED_BYTES + 1)
+        sparse.truncate(MAX_UNZIPPED_BYTES + 1)
     spy, deflated = spying()
     with compressing(tmp_path, spy) as ahead:
-        ahead.add(yo.walk(tmp_path / "tree"))
+        ahead.add(walk(tmp_path / "tree"))
         assert not [*ahead.compressed()[0].names]
     assert deflated == []
 
 
 def test_what_was_compressed_before_there_was_too_much_counts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 1500)
+    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", 1500)
+    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", 1500)
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", 1500)
+    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", 1500)
     lay_out(tree, {"a": "a" * 1000})
     with compressing(tree.parent, ZLIB) as ahead:
-        ahead.add(yo.walk(tree))
+        ahead.add(walk(tree))
         lay_out(tree, {"b": "b" * 1000})
-        ahead.add(yo.walk(tree))
+        ahead.add(walk(tree))
         assert list(ahead.compressed()[0].names) == ["a"]
 
 
@@ -467,7 +465,7 @@ def test_a_file_that_grows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(shutil, "disk_usage", late)
     spy, deflated = spying()
     with compressing(tmp_path, spy) as ahead:
-        ahead.add(yo.walk(tmp_path / "tree"))
+        ahead.add(walk(tmp_path / "tree"))
         ahead.compressed()
     assert deflated == []
 
@@ -480,10 +478,10 @@ def test_whatever_goes_wrong_ahead_is_done_again(tmp_path: Path, error: type[Exc
         raise error
 
     with compressing(tmp_path, Deflater("bad", fail)) as ahead:
-        ahead.add(yo.walk(tmp_path / "tree"))
+        ahead.add(walk(tmp_path / "tree"))
         assert ahead.compressed() == []
         with pytest.raises(error):
-            ahead.finish(yo.walk(tmp_path / "tree"), frozenset())
+            ahead.finish(walk(tmp_path / "tree"), frozenset())
 
 
 # --- What an environment keeps ---------------------------------------------------------------------------------
@@ -500,8 +498,9 @@ def zip_of(folder: Path, size: int) -> tuple[str, Former]:
 def test_zips_are_kept_as_long_as_there_is_room_the_one_used_last_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(yo, "MAX_SHELF_BYTES", 7000)
-    shelf = yo.Shelf()
+    monkeypatch.setattr("yo_dawg.archives.MAX_SHELF_BYTES", 7000)
+    monkeypatch.setattr("yo_dawg.workshop.package.reuse.MAX_SHELF_BYTES", 7000)
+    shelf = Shelf()
     (one, first), (two, second), (three, third) = (zip_of(tmp_path, size) for size in (2000, 3000, 4000))
     shelf.put(one, first)
     shelf.put(two, second)
@@ -513,7 +512,7 @@ def test_zips_are_kept_as_long_as_there_is_room_the_one_used_last_last(
 
 
 def test_a_zip_is_not_kept_if_it_is_another(tmp_path: Path) -> None:
-    shelf, (name, zipped) = yo.Shelf(), zip_of(tmp_path, 2000)
+    shelf, (name, zipped) = Shelf(), zip_of(tmp_path, 2000)
     shelf.put(name, zipped)
     os.pwrite(zipped.fileno(), b"x", 1000)
     assert shelf.get(name) is None

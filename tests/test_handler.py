@@ -24,10 +24,23 @@ import deflate
 import pytest
 from dulwich.repo import Repo
 
-import lambda_function as yo
-from lambda_function import (
-    Aws,
-    Builder,
+import lambda_function
+from lambda_function import lambda_handler
+from local.aws import EmbeddedAWS
+from local.git_server import GitServer, make_repository
+from local.rest_json import Response
+from tests.conftest import Context
+from tests.embedded import lay_out, small_zip
+from tests.test_clone import FILE, SUBMODULE, add_commit
+from tests.test_deploy import TRUST
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.ledger import Ledger
+from yo_dawg.control.records import new_entry
+from yo_dawg.control.store import Store
+from yo_dawg.control.toolchain import Toolchain, store_toolchain
+from yo_dawg.errors import (
+    BuildInProgress,
     BuildScriptError,
     ConfigError,
     DeadlineError,
@@ -36,18 +49,14 @@ from lambda_function import (
     PackageError,
     RequestError,
     SourceError,
-    Workspace,
     YoDawgError,
-    lambda_handler,
-    processes_below,
 )
-from local.aws import EmbeddedAWS
-from local.git_server import GitServer, make_repository
-from local.rest_json import Response
-from tests.conftest import Context
-from tests.embedded import lay_out, small_zip
-from tests.test_clone import FILE, SUBMODULE, add_commit
-from tests.test_deploy import TRUST
+from yo_dawg.events import BuildRequest, parse_request
+from yo_dawg.killing import processes_below
+from yo_dawg.settings import CLIENT_VARIABLES, Settings
+from yo_dawg.text import utc
+from yo_dawg.workshop.make_toolchain import zip_toolchain
+from yo_dawg.workspace import Workspace
 
 EVENT = {"action": "build", "function": "api", "repo_name": "project"}
 HANDLER = "def handler(event, context):\n    return 'ok'\n"
@@ -57,7 +66,7 @@ TOKEN = "canary-token-of-the-git-host"
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a builder; its /tmp is a folder of the test's."""
-    for name in (*yo.CLIENT_VARIABLES, "LAMBDA_TASK_ROOT"):
+    for name in (*CLIENT_VARIABLES, "LAMBDA_TASK_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("YO_DAWG_DEPLOYMENT_BUCKET", "bucket")
     monkeypatch.setenv("YO_DAWG_DEPLOYABLE_FUNCTIONS", "api, other-*")
@@ -65,7 +74,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     # A test runner that is not dumpable could not be debugged; tests/test_shell.py has what this does.
-    monkeypatch.setattr(yo, "protect_process", lambda: True)
+    monkeypatch.setattr("lambda_function.protect_process", lambda: True)
 
 
 # --- What is refused before any work --------------------------------------------------------------------
@@ -93,7 +102,7 @@ def test_a_refusal_costs_nothing(
     for name, value in environ.items():
         monkeypatch.setenv(f"YO_DAWG_{name}", value)
     for name in ("make_clients", "workspace", "kill_leftovers", "protect_process", "Shell"):
-        monkeypatch.setattr(yo, name, lambda *_, **__: pytest.fail("some work was done"))
+        monkeypatch.setattr(lambda_function, name, lambda *_, **__: pytest.fail("some work was done"))
     with pytest.raises(error_type, match=words):
         lambda_handler(event, Context("arn:aws:lambda:us-east-1:123456789012:function:yo-dawg"))
 
@@ -176,9 +185,9 @@ def yard(
     uv.parent.mkdir(parents=True)
     uv.write_text(f"#!/bin/sh\nexec '{Path(sys.executable).with_name('uv')}' \"$@\"\n")
     uv.chmod(0o755)
-    archives = yo.zip_toolchain(yo.Toolchain(tmp_path / "toolchain"), yo.Workspace(tmp_path))
-    store = yo.Store(aws.s3, "bucket", "yo-dawg", account.account)
-    yo.store_toolchain(archives, [], builder, store)
+    archives = zip_toolchain(Toolchain(tmp_path / "toolchain"), Workspace(tmp_path))
+    store = Store(aws.s3, "bucket", "yo-dawg", account.account)
+    store_toolchain(archives, [], builder, store)
     (tmp_path / "repositories").mkdir()
     with GitServer(tmp_path / "repositories", users={"x-access-token": TOKEN}) as git:
         account.client("secretsmanager").create_secret(Name="git-token", SecretString=f"{TOKEN}\n")
@@ -415,7 +424,7 @@ def test_out_of_time_while_deploying_does_not_say_that_nothing_was_deployed(
     def ring(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGALRM)
 
-    monkeypatch.setattr(yo, "deploy", ring)
+    monkeypatch.setattr("yo_dawg.control.deploy.deploy", ring)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(DeadlineError, match=r"config\.ini .* api runs the code that it ran before\.$") as ended:
         yard.build()
@@ -427,7 +436,8 @@ def test_a_full_disk_is_the_operators_matter(yard: Yard, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(yo, "zip_files", full)
+    monkeypatch.setattr("yo_dawg.archives.zip_files", full)
+    monkeypatch.setattr("yo_dawg.control.package.zip_files", full)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(ConfigError, match="is full.*ephemeral_storage"):
         yard.build()
@@ -438,7 +448,7 @@ def test_a_file_that_the_project_made_unusable_is_named(yard: Yard, monkeypatch:
     def refused(_listing: object, _installed: object, _rules: object, space: Workspace) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(space.staging / "a.py"))  # as after chattr +i
 
-    monkeypatch.setattr(yo, "prune", refused)
+    monkeypatch.setattr("yo_dawg.control.package.prune", refused)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(PackageError, match=r"what the project made: Operation not permitted: 'staging/a\.py'"):
         yard.build()
@@ -450,7 +460,8 @@ def test_what_is_not_foreseen_is_not_dressed_up_and_the_next_build_can_begin(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(yo, "zip_files", broken)
+    monkeypatch.setattr("yo_dawg.archives.zip_files", broken)
+    monkeypatch.setattr("yo_dawg.control.package.zip_files", broken)
     yard.add_project({"app.py": HANDLER})
     with pytest.raises(OSError, match="Input/output error"):
         yard.build()
@@ -461,14 +472,14 @@ def test_what_is_not_foreseen_is_not_dressed_up_and_the_next_build_can_begin(
 def test_a_build_stands_without_its_record(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    upload = yo.Store.upload
+    upload = Store.upload
 
-    def refuse_records(self: yo.Store, key: str, *rest: Any) -> None:
+    def refuse_records(self: Store, key: str, *rest: Any) -> None:
         if key.startswith("builds/"):
             raise DeployError("Cannot write it: AWS answered AccessDenied.")
         upload(self, key, *rest)
 
-    monkeypatch.setattr(yo.Store, "upload", refuse_records)
+    monkeypatch.setattr(Store, "upload", refuse_records)
     yard.add_project({"app.py": HANDLER})
     result = yard.build()
     assert (result["status"], result["log"]) == ("deployed", None)
@@ -480,11 +491,11 @@ def test_a_build_stands_without_its_record(
 def test_what_a_killed_invocation_left_is_ended_and_swept_out_first(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, ours: bool
 ) -> None:
-    settings = dataclasses.replace(yo.Settings.from_environ(os.environ), tmp_is_ours=ours)
-    monkeypatch.setattr(yo.Settings, "from_environ", lambda _: settings)
+    settings = dataclasses.replace(Settings.from_environ(os.environ), tmp_is_ours=ours)
+    monkeypatch.setattr(Settings, "from_environ", lambda _: settings)
     killed: list[list[str]] = []
     # What it kills, tests/test_shell.py has: here it would take the tests with it.
-    monkeypatch.setattr(yo, "kill_leftovers", lambda: killed.append(os.listdir(yard.tmp)))
+    monkeypatch.setattr("lambda_function.kill_leftovers", lambda: killed.append(os.listdir(yard.tmp)))
     yard.add_project({"app.py": HANDLER, "make_dist.sh": f'cp app.py "$1"; ls -A "{yard.tmp}" > "$1/seen"\n'})
     (yard.tmp / "yo-dawg/staging").mkdir(parents=True)
     (yard.tmp / "yo-dawg/staging/left.py").write_text("")
@@ -502,7 +513,7 @@ def test_what_a_killed_invocation_left_is_ended_and_swept_out_first(
 def test_a_system_on_which_the_handler_stays_open_is_told_of(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], protected: bool
 ) -> None:
-    monkeypatch.setattr(yo, "protect_process", lambda: protected)
+    monkeypatch.setattr("lambda_function.protect_process", lambda: protected)
     yard.add_project({"app.py": HANDLER})
     yard.build(dry_run=True)
     assert ("does not let the handler close itself" in capsys.readouterr().out) != protected
@@ -511,20 +522,20 @@ def test_a_system_on_which_the_handler_stays_open_is_told_of(
 # --- One build at a time, and requests that come again ------------------------------------------------------
 
 
-def another_invocation(yard: Yard, **fields: Any) -> yo.Ledger:
+def another_invocation(yard: Yard, **fields: Any) -> Ledger:
     """Return the ledger that another invocation holds, which was asked for this build of api."""
-    store = yo.Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
+    store = Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
     builder = dataclasses.replace(Builder.from_context(yard.context), request_id="other-request", asked_by="somebody")
-    request = yo.parse_request({**EVENT, **fields})
-    assert isinstance(request, yo.BuildRequest)
-    ledger = yo.Ledger("api", yo.new_entry("api", request, builder), store)
+    request = parse_request({**EVENT, **fields})
+    assert isinstance(request, BuildRequest)
+    ledger = Ledger("api", new_entry("api", request, builder), store)
     assert ledger.take() is None
     return ledger
 
 
-def end(ledger: yo.Ledger, yard: Yard, result: dict[str, Any], **news: Any) -> None:
+def end(ledger: Ledger, yard: Yard, result: dict[str, Any], **news: Any) -> None:
     """Let the other invocation end with this result."""
-    store = yo.Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
+    store = Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
     store.upload_json(f"{ledger.entry.record}.json", {"result": result})
     ledger.release(status=result["status"], **news)
 
@@ -532,14 +543,14 @@ def end(ledger: yo.Ledger, yard: Yard, result: dict[str, Any], **news: Any) -> N
 def test_a_second_build_of_a_function_is_told_who_is_at_it(yard: Yard) -> None:
     yard.add_project({"app.py": HANDLER})
     other = another_invocation(yard, ref="v1")
-    with pytest.raises(yo.BuildInProgress) as refused:
+    with pytest.raises(BuildInProgress) as refused:
         yard.build()
     said = str(refused.value)
     assert said.startswith(
         "api is being built by another invocation, other-request: build project v1, asked for by som"
     )
-    assert yo.utc(other.entry.began) in said
-    assert yo.utc(other.entry.until) in said
+    assert utc(other.entry.began) in said
+    assert utc(other.entry.until) in said
     assert (yard.git.requests, yard.keys("builds/")) == ([], [])
     other.release()
     assert yard.build()["status"] == "deployed"
@@ -754,7 +765,10 @@ def test_layers_that_cannot_be_read_are_told(
 
 
 def test_layers_count(yard: Yard, layered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "MAX_UNZIPPED_BYTES", 100)
+    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", 100)
+    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", 100)
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", 100)
+    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", 100)
     yard.add_project({"app.py": LAYERED})
     with pytest.raises(PackageError, match=r"The package unzips to \d+ bytes[^$]*\(layers\)"):
         yard.build()

@@ -13,11 +13,20 @@ from urllib.parse import quote
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import ConfigError, DependencyError, Log, Settings, Shell, Toolchain, Workspace
 from tests.embedded import lay_out
 from tests.gitting import reply, server
 from tests.test_install import BUILDER, UV, make_wheel
+from yo_dawg.checkout import Checkout, Required
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.secrets import package_indexes
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.errors import ConfigError, DependencyError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.package.index_proxy import index_server
+from yo_dawg.workshop.package.install import Installer, look_at_requirements
+from yo_dawg.workspace import Workspace
 
 PASSWORD = "canary/p%ss:5d1e"
 ADDRESS = f"me:{quote(PASSWORD, safe='')}@"
@@ -101,7 +110,7 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         "b", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True,
         client={"UV_DEFAULT_INDEX": f"{public.url}/team/simple/"},
     )  # fmt: skip
-    shell = Shell(yo.child_environ(space, settings) | {"UV_HTTP_RETRIES": "0"}, log)
+    shell = Shell(child_environ(space, settings) | {"UV_HTTP_RETRIES": "0"}, log)
     toolchain = Toolchain(space.toolchain)
     toolchain.uv.parent.mkdir(parents=True)
     toolchain.uv.symlink_to(UV)
@@ -110,12 +119,12 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         lay_out(space.checkout, dict(files))
         paths = [path for path in space.checkout.rglob("*") if path.suffix in (".txt", ".toml")]
         texts = {str(path): path.read_text() for path in paths if path.suffix == ".txt"}
-        required = yo.Required(texts=texts)
-        checkout = yo.Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
+        required = Required(texts=texts)
+        checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
         log.hide(PASSWORD)
-        installer = yo.Installer(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
+        installer = Installer(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
         installer.install(space.staging)
-        installed = yo.look_at_requirements(installer)
+        installed = look_at_requirements(installer)
         for name in (each for each in files if each.endswith((".txt", ".toml"))):
             assert (space.checkout / name).read_text() == files[name], "put back"
         return installed.names
@@ -199,7 +208,7 @@ def test_an_index_that_is_not_there(install: Install) -> None:
 
 def test_only_the_index_and_what_it_links_to_can_be_asked(start: Start) -> None:
     private = start("private", "/deep/files/")
-    local = yo.index_server(address(private))
+    local = index_server(address(private))
     threading.Thread(target=local.serve_forever, daemon=True).start()
     here = f"http://127.0.0.1:{local.server_port}"
 
@@ -225,25 +234,25 @@ def test_only_the_index_and_what_it_links_to_can_be_asked(start: Start) -> None:
     "text", ["http://me:canary@index.example/simple", "index.example/simple", "https://[canary/simple", "https://"],
 )  # fmt: skip
 def test_a_secret_that_is_no_address_is_refused_and_not_shown(
-    aws: yo.Aws, log: Log, text: str, capsys: pytest.CaptureFixture[str]
+    aws: Aws, log: Log, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws.secrets.create_secret(Name="index", SecretString=text)
     settings = Settings(
         "b", ("*",), "https://git.example", "", "", Path("/tmp"), tmp_is_ours=False, index_secret="index"
     )
     with pytest.raises(ConfigError, match="index_secret in config.ini") as refused:
-        yo.package_indexes(aws, settings, log)
+        package_indexes(aws, settings, log)
     assert "canary" not in str(refused.value)
 
 
-def test_the_password_is_hidden_in_the_log(aws: yo.Aws, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_password_is_hidden_in_the_log(aws: Aws, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     aws.secrets.create_secret(
         Name="index", SecretString=f"https://{ADDRESS}index.example/simple\nhttps://free.example/\n"
     )
     settings = Settings(
         "b", ("*",), "https://git.example", "", "", Path("/tmp"), tmp_is_ours=False, index_secret="index"
     )
-    assert len(yo.package_indexes(aws, settings, log)) == 2
+    assert len(package_indexes(aws, settings, log)) == 2
     log.say(f"{PASSWORD} {quote(PASSWORD, safe='')} {BASIC}")
     said = capsys.readouterr().out
     assert "canary" not in said

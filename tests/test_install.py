@@ -15,27 +15,23 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import (
+from tests.embedded import lay_out
+from yo_dawg.builder import Builder
+from yo_dawg.checkout import Checkout, find_requirements, has_dependencies
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.deadline import deadline
+from yo_dawg.errors import ConfigError, DependencyError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.package.install import (
     OTHERS_FILES,
-    Builder,
-    Checkout,
-    ConfigError,
-    DependencyError,
     Installed,
     Installer,
-    Log,
-    Settings,
-    Shell,
-    Toolchain,
-    Workspace,
-    child_environ,
-    deadline,
-    find_requirements,
-    has_dependencies,
     look_at_requirements,
     unread_requirements,
 )
-from tests.embedded import lay_out
+from yo_dawg.workspace import Workspace
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 UV = Path(sys.executable).with_name("uv")

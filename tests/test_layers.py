@@ -8,23 +8,19 @@ import zipfile
 
 import pytest
 
-import lambda_function
-from lambda_function import (
-    Aws,
-    Builder,
-    Job,
-    Log,
-    Pruned,
-    Settings,
-    Shell,
-    Store,
-    Target,
-    Workspace,
-    fetch_layers,
-    prove,
-)
 from tests.embedded import NEWEST, FunctionFailed, lay_out, small_zip
 from tests.embedded import Builder as EmbeddedBuilder
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.functions import Target
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.package.prove import fetch_layers, prove
+from yo_dawg.workshop.package.prune import Pruned
+from yo_dawg.workspace import Workspace
 
 HANDLER = "def handler(event, context):\n    return answer\n"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -115,7 +111,10 @@ def test_a_layer_of_other_bytes_than_lambda_says_is_not_used(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = layered(job, small_zip({"python/shared.py": "answer = 1\n"}))
-    monkeypatch.setattr(lambda_function, "fetch_from_aws", lambda place, archive: archive.write(small_zip()))
+    monkeypatch.setattr("yo_dawg.control.packages.fetch_from_aws", lambda place, archive: archive.write(small_zip()))
+    monkeypatch.setattr(
+        "yo_dawg.workshop.package.prove.fetch_from_aws", lambda place, archive: archive.write(small_zip())
+    )
     assert fetch_layers(target, job) is None
     assert f"{target.layers[0]} cannot be read: it has another SHA-256" in capsys.readouterr().out
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from lambda_function import Aws, ConfigError, DeployError, Entry, Ledger, Store, ledger_key
 from local.aws import EmbeddedAWS
 from local.rest_json import Response
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.ledger import Entry, Ledger, ledger_key
+from yo_dawg.control.store import Store
+from yo_dawg.errors import ConfigError, DeployError
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lambda_function as yo
-from lambda_function import Log
+from yo_dawg.log import Log
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ def test_what_was_said_is_kept_in_a_file_without_a_name(tmp_path: Path) -> None:
 
 
 def test_a_project_that_prints_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(yo, "MAX_LOG_BYTES", 100)
+    monkeypatch.setattr("yo_dawg.log.MAX_LOG_BYTES", 100)
     log = Log((), tmp_path)
     for _ in range(100):
         log.say("x" * 19)

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import (
-    MAX_UNZIPPED_BYTES,
-    PackageError,
-    Pruned,
-    Taken,
-    Target,
-    check_handler,
-    check_size,
-    package_sizes,
-    walk,
-)
 from tests.embedded import lay_out
+from yo_dawg.archives import MAX_UNZIPPED_BYTES
+from yo_dawg.control.functions import Target
+from yo_dawg.errors import PackageError
+from yo_dawg.trees import walk
+from yo_dawg.workshop.package.prove import check_handler
+from yo_dawg.workshop.package.prune import Pruned, Taken
+from yo_dawg.workshop.package.sizes import check_size, package_sizes
 
 
 def target(handler: str, *, has_layers: bool = False) -> Target:

@@ -10,27 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import (
-    Aws,
-    Builder,
-    Installed,
-    Job,
-    Log,
-    PackageError,
-    Proof,
-    Pruned,
-    Rules,
-    Settings,
-    Shell,
-    Store,
-    Target,
-    Workspace,
-    check_proof,
-    prove,
-    prune,
-    walk,
-)
 from tests.embedded import lay_out
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.functions import Target
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.errors import PackageError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.settings import Settings
+from yo_dawg.trees import walk
+from yo_dawg.workshop.package.install import Installed
+from yo_dawg.workshop.package.prove import Proof, check_proof, prove
+from yo_dawg.workshop.package.prune import Pruned, prune
+from yo_dawg.workshop.package.rules import Rules
+from yo_dawg.workspace import Workspace
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 HANDLER = "def handler(event, context): ...\n"

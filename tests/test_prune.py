@@ -10,19 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import (
-    Installed,
-    Pruned,
-    Rules,
-    Taken,
-    Workspace,
-    keep_imported,
-    prune,
-    restore,
-    speaks_of_tests,
-    walk,
-)
 from tests.embedded import lay_out
+from yo_dawg.trees import walk
+from yo_dawg.workshop.package.install import Installed
+from yo_dawg.workshop.package.prune import Pruned, Taken, keep_imported, prune, restore
+from yo_dawg.workshop.package.rules import Rules
+from yo_dawg.workshop.package.suites import speaks_of_tests
+from yo_dawg.workspace import Workspace
 
 NOTHING = Installed((), {})
 SCRIPT = "#!/tmp/yo-dawg/virtualenv/bin/python3\nprint('x')\n"

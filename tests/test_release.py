@@ -17,41 +17,33 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-import lambda_function as yo
-from lambda_function import (
-    Aws,
-    Builder,
-    BuildInProgress,
-    BuildRequest,
-    DeadlineError,
-    DeployError,
-    Deployment,
-    Entry,
-    Job,
-    Ledger,
-    Log,
-    OutOfTime,
-    Package,
-    PackageError,
-    RollbackRequest,
-    Settings,
-    Shell,
-    Store,
-    Target,
-    Workspace,
-    deploy,
-    deploy_all,
-    preflight,
-    rollback,
-    take_ledgers,
-    what_runs,
-    write_zip,
-)
+from lambda_function import rollback
 from local.aws import EmbeddedAWS
 from local.rest_json import Response
 from tests.conftest import Context
 from tests.embedded import small_zip
 from tests.test_deploy import TRUST
+from yo_dawg.archives import write_zip
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.deploy import Deployment, deploy, deploy_all, publish, put_code, what_runs
+from yo_dawg.control.functions import Target, preflight, rehearsal_zip, wait_until_updated
+from yo_dawg.control.job import Job
+from yo_dawg.control.ledger import Entry, Ledger
+from yo_dawg.control.packages import Package, fetch_code
+from yo_dawg.control.records import close_books, earlier_answer, failure, take_ledgers
+from yo_dawg.control.records import new_entry as new_entry_
+from yo_dawg.control.results import deployment_result
+from yo_dawg.control.store import Store
+from yo_dawg.control.trial import NOT_RUN, NOT_YET_RUN, SECONDS_TO_UNDO
+from yo_dawg.deadline import SECONDS_TO_REPORT, deadline
+from yo_dawg.errors import BuildInProgress, DeadlineError, DeployError, OutOfTime, PackageError
+from yo_dawg.events import BuildRequest, RollbackRequest
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.package.install import look_at_installed
+from yo_dawg.workspace import Workspace
 
 GOOD = "def handler(event, context):\n    return event\n"
 BAD = "def handler(event, context):\n    print('it was', event)\n    raise ValueError('no such thing')\n"
@@ -100,13 +92,13 @@ class Stage:
         job = self.another_job()
         take_ledgers(["api"], request, job)
         (deployment,) = deploy_all([package], [target], request, job)
-        yo.close_books(request, {"status": deployment.status}, job, Context(job.builder.arn))
+        close_books(request, {"status": deployment.status}, job, Context(job.builder.arn))
         return deployment
 
     def rollback(self, to: str | None = None, **fields: Any) -> dict[str, Any]:
         request, job = RollbackRequest("api", to, **fields), self.another_job()
         result = rollback(request, job)
-        yo.close_books(request, result, job, Context(job.builder.arn))
+        close_books(request, result, job, Context(job.builder.arn))
         return result
 
     def another_job(self) -> Job:
@@ -151,14 +143,16 @@ def test_a_function_that_takes_signed_code_only_is_refused_before_the_work(stage
 
 def test_the_package_that_the_rehearsal_sends_is_one_that_lambda_takes() -> None:
     """Lambda refuses one whose files are all empty."""
-    with zipfile.ZipFile(io.BytesIO(yo.rehearsal_zip())) as archive:
+    with zipfile.ZipFile(io.BytesIO(rehearsal_zip())) as archive:
         assert [each for each in archive.infolist() if each.file_size]
 
 
 def test_a_function_that_is_broken_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = stage.functions.get_function_configuration(FunctionName="api")
     broken = {**answer, "State": "Failed", "StateReason": "its key is gone"}
-    monkeypatch.setattr(yo, "describe_function", lambda *_: broken)
+    monkeypatch.setattr("yo_dawg.control.deploy.describe_function", lambda *_: broken)
+    monkeypatch.setattr("yo_dawg.control.functions.describe_function", lambda *_: broken)
+    monkeypatch.setattr("yo_dawg.control.rollback.describe_function", lambda *_: broken)
     with pytest.raises(DeployError, match=r"api is Failed \(its key is gone\): mend it first"):
         stage.begin()
 
@@ -224,7 +218,7 @@ def test_code_that_cannot_be_kept_is_a_warning_but_with_a_test_event_an_error(
     def refuse(*_: object) -> None:
         raise OSError("the network is down")
 
-    monkeypatch.setattr(yo, "fetch_code", refuse)
+    monkeypatch.setattr("yo_dawg.control.packages.fetch_code", refuse)
     before, package = stage.runs, stage.store()
     with pytest.raises(DeployError, match="A test event wants a way back.*the network is down"):
         stage.deploy(package, test_event={})
@@ -239,7 +233,7 @@ def test_another_package_than_lambda_claims_is_not_kept(stage: Stage) -> None:
     stage.create("other", small_zip({"app.py": "other = 1\n"}))
     claimed = Package.of("api", other["CodeSha256"])
     with pytest.raises(DeployError, match="handed out another package"):
-        yo.fetch_code(claimed, "other", stage.job)
+        fetch_code(claimed, "other", stage.job)
     assert not stage.job.store.holds(claimed.key, claimed.hex_digest)
 
 
@@ -345,7 +339,7 @@ def test_code_that_was_there_before_is_not_taken_back(stage: Stage) -> None:
 
 
 def give_seconds_to_test(stage: Stage, seconds: float) -> None:
-    until = time.time() + yo.SECONDS_TO_REPORT + yo.SECONDS_TO_UNDO + seconds
+    until = time.time() + SECONDS_TO_REPORT + SECONDS_TO_UNDO + seconds
     builder = dataclasses.replace(stage.job.builder, until=until)
     stage.job = dataclasses.replace(stage.job, builder=builder)
 
@@ -415,7 +409,7 @@ def test_every_error_that_invoke_is_known_to_have_is_known_here(stage: Stage) ->
     """Of these alone it is not sure that the code was not run, or it is the code's fault."""
     shapes = stage.functions.meta.service_model.operation_model("Invoke").error_shapes
     unsure = {"EFSIO", "InvalidZipFile", "RecursiveInvocation", "Service", "SnapStart"}
-    known = {*yo.NOT_YET_RUN.split(), *yo.NOT_RUN.split(), *unsure}
+    known = {*NOT_YET_RUN.split(), *NOT_RUN.split(), *unsure}
     assert {shape.name.removesuffix("Exception") for shape in shapes} ^ known == {"AccessDenied"}
 
 
@@ -443,15 +437,16 @@ def test_when_time_is_over_what_was_not_tested_is_taken_back(
 
     package, before = stage.store(), stage.runs
     request, target = stage.begin(test_event={} if asked else None)
-    real = yo.wait_until_updated
-    monkeypatch.setattr(yo, "wait_until_updated", out_of_time)
+    real = wait_until_updated
+    monkeypatch.setattr("yo_dawg.control.deploy.wait_until_updated", out_of_time)
+    monkeypatch.setattr("yo_dawg.control.functions.wait_until_updated", out_of_time)
     with pytest.raises(OutOfTime):
         deploy(package, target, request, stage.job)
     assert stage.runs == (before if asked else package.code_sha256)
 
 
 def test_old_code_that_cannot_be_put_back_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    put, calls = yo.put_code, []
+    put, calls = put_code, []
 
     def once(*arguments: Any) -> Target:
         calls.append(arguments)
@@ -459,7 +454,7 @@ def test_old_code_that_cannot_be_put_back_is_said(stage: Stage, monkeypatch: pyt
             raise DeployError("Cannot update the function api: AWS answered AccessDenied.")
         return put(*arguments)
 
-    monkeypatch.setattr(yo, "put_code", once)
+    monkeypatch.setattr("yo_dawg.control.deploy.put_code", once)
     with pytest.raises(PackageError, match="(?s)failed its test.*The old code could not be put back: .*AccessDenied"):
         stage.deploy(stage.store(BAD), test_event={})
 
@@ -490,7 +485,7 @@ def test_a_version_is_published_when_something_changed(stage: Stage) -> None:
 def test_a_version_that_lambda_takes_its_time_for_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     _, target = stage.begin(publish=True)
     package = stage.store()
-    running = yo.put_code(package, target, stage.job.store, stage.job.aws)
+    running = put_code(package, target, stage.job.store, stage.job.aws)
     stage.account.update_seconds = 3600
     slept: list[float] = []
 
@@ -499,7 +494,7 @@ def test_a_version_that_lambda_takes_its_time_for_is_waited_for(stage: Stage, mo
         stage.account.finish_updates()
 
     monkeypatch.setattr(time, "sleep", sleep)
-    assert yo.publish(running, package, stage.job.aws) == "1"
+    assert publish(running, package, stage.job.aws) == "1"
     assert slept
 
 
@@ -561,7 +556,7 @@ def test_an_alias_whose_move_was_answered_by_nobody_is_moved(stage: Stage) -> No
 
 
 def test_a_rollback_goes_back_one_by_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "RETRY_SECONDS", 0)  # the same request is meant again
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)  # the same request is meant again
     found = stage.runs
     packages = [stage.store() for _ in range(3)]
     for package in packages:
@@ -676,8 +671,9 @@ def test_a_package_that_was_changed_is_not_put_back(stage: Stage) -> None:
 
 
 def test_old_packages_go_but_not_those_that_are_needed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "KEPT_PACKAGES", 3)
-    monkeypatch.setattr(yo, "KEPT_VERSIONS", 1)
+    monkeypatch.setattr("yo_dawg.control.rollback.KEPT_PACKAGES", 3)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_PACKAGES", 3)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_VERSIONS", 1)
     found = Package.of("api", stage.runs)
     packages = []
     options: list[dict[str, Any]] = [{"alias": "old"}, {}, {"publish": True}, {"publish": True}, {}, {}, {}]
@@ -693,12 +689,12 @@ def test_old_packages_go_but_not_those_that_are_needed(stage: Stage, monkeypatch
 
 
 def test_old_records_go_with_their_logs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "KEPT_ENTRIES", 2)
+    monkeypatch.setattr("yo_dawg.control.ledger.KEPT_ENTRIES", 2)
     for _ in range(4):
         stage.record(stage.store())
     listing = stage.job.aws.s3.list_objects_v2(Bucket="bucket", Prefix="yo-dawg/builds/")["Contents"]
     assert len(listing) == 4, "two records, two logs"
-    history = yo.Ledger("api", an_entry(), stage.job.store).read()[0].history
+    history = Ledger("api", an_entry(), stage.job.store).read()[0].history
     assert len(history) == 2
     assert all(any(each["Key"] == f"yo-dawg/{entry.record}.json" for each in listing) for entry in history)
 
@@ -746,9 +742,9 @@ def test_the_records_of_what_was_installed_are_digests(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a\nVersion: 1.0\n")
     (info / "RECORD").write_text("a.py,sha256=0,1\n")
-    first = yo.look_at_installed(tmp_path)
+    first = look_at_installed(tmp_path)
     (info / "RECORD").write_text("a.py,sha256=1,1\n")
-    second = yo.look_at_installed(tmp_path)
+    second = look_at_installed(tmp_path)
     assert list(first.records) == list(second.records) == ["a==1.0"]
     assert first.records["a==1.0"] != second.records["a==1.0"]
     json.dumps(dict(first.records))
@@ -763,17 +759,17 @@ S3_DENIED = Response(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content
 def test_a_function_whose_name_begins_anothers_can_be_built_first(stage: Stage) -> None:
     """To this role S3 answers 403 for a key that is not there, and what is there begins like it."""
     stage.create("api-2")
-    yo.Ledger("api-2", dataclasses.replace(new_entry(stage), request_id="another"), stage.job.store).take()
+    Ledger("api-2", dataclasses.replace(new_entry(stage), request_id="another"), stage.job.store).take()
     stage.account.fault = lambda service, request: (
         S3_DENIED if request.startswith("GET") and request.partition("?")[0].endswith("/locks/api") else None
     )
     request, _ = stage.begin()
-    yo.take_ledgers(["api"], request, stage.another_job())
+    take_ledgers(["api"], request, stage.another_job())
 
 
-def new_entry(stage: Stage) -> yo.Entry:
+def new_entry(stage: Stage) -> Entry:
     request, _ = stage.begin()
-    return yo.new_entry("api-2", request, stage.job.builder)
+    return new_entry_("api-2", request, stage.job.builder)
 
 
 def test_a_build_of_several_that_failed_is_not_answered_as_unchanged(stage: Stage) -> None:
@@ -781,12 +777,12 @@ def test_a_build_of_several_that_failed_is_not_answered_as_unchanged(stage: Stag
     names = ["api", "b"]
     request = BuildRequest(names, "project", alias="live")
 
-    def begin() -> tuple[yo.Job, list[yo.Target]]:
+    def begin() -> tuple[Job, list[Target]]:
         job = stage.another_job()
-        yo.take_ledgers(names, request, job)
+        take_ledgers(names, request, job)
         for ledger in job.ledgers:
             ledger.entry = dataclasses.replace(ledger.entry, commit=first.commit, ref="main")
-        return job, [yo.preflight(name, request, job.builder, job.aws) for name in names]
+        return job, [preflight(name, request, job.builder, job.aws) for name in names]
 
     first = stage.store()
     second = Package.of("b", first.code_sha256, first.commit)
@@ -795,11 +791,11 @@ def test_a_build_of_several_that_failed_is_not_answered_as_unchanged(stage: Stag
     job, targets = begin()
     stage.account.fault = lambda service, request: DENIED if "/functions/b/aliases" in request else None
     with pytest.raises(DeployError) as failed:
-        yo.deploy_all([first, second], targets, request, job)
+        deploy_all([first, second], targets, request, job)
     stage.account.fault = None
-    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
     job, targets = begin()
-    assert yo.earlier_answer(request, targets, job) is None
+    assert earlier_answer(request, targets, job) is None
 
 
 @pytest.mark.parametrize("status", [429, 500])
@@ -840,10 +836,10 @@ def test_a_rollback_to_a_commit_does_not_take_what_failed_its_test(stage: Stage)
     bad = stage.store(BAD, commit=commit)  # the same commit, with newer dependencies
     request, target = stage.begin(test_event={})
     job = stage.another_job()
-    yo.take_ledgers(["api"], request, job)
+    take_ledgers(["api"], request, job)
     with pytest.raises(PackageError) as failed:
-        yo.deploy_all([bad], [target], request, job)
-    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+        deploy_all([bad], [target], request, job)
+    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
     stage.rollback(commit)
     assert stage.runs == good.code_sha256
 
@@ -852,13 +848,13 @@ def test_one_ledger_that_cannot_be_let_go_does_not_hold_the_others(stage: Stage)
     stage.create("b")
     request = BuildRequest(["api", "b"], "project")
     job = stage.another_job()
-    yo.take_ledgers(["api", "b"], request, job)
+    take_ledgers(["api", "b"], request, job)
     stage.account.fault = lambda service, request: (
         S3_DENIED if request.startswith("PUT") and "/locks/api" in request else None
     )
-    yo.close_books(request, {"status": "deployed"}, job, Context(job.builder.arn))
+    close_books(request, {"status": "deployed"}, job, Context(job.builder.arn))
     stage.account.fault = None
-    page = yo.Ledger("b", job.ledgers[0].entry, job.store).read()[0]
+    page = Ledger("b", job.ledgers[0].entry, job.store).read()[0]
     assert page.holder is None
 
 
@@ -876,7 +872,7 @@ def fail_test_event(stage: Stage, package: Package) -> None:
     take_ledgers(["api"], request, job)
     with pytest.raises(PackageError) as failed:
         deploy_all([package], [target], request, job)
-    yo.close_books(request, yo.failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
 
 
 def test_what_somebody_else_deployed_meanwhile_is_not_told_as_unchanged(stage: Stage) -> None:
@@ -906,17 +902,17 @@ def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage) -> None:
         take_ledgers(["api"], request, job)
         job.ledgers[0].entry = dataclasses.replace(job.ledgers[0].entry, commit=package.commit)
         (deployment,) = deploy_all([package], [target], request, job)
-        result = {**yo.deployment_result(request, [deployment]), "commit": package.commit}
-        yo.close_books(request, result, job, Context(job.builder.arn))
+        result = {**deployment_result(request, [deployment]), "commit": package.commit}
+        close_books(request, result, job, Context(job.builder.arn))
         if moved:
             stage.functions.update_alias(FunctionName="api", Name="live", FunctionVersion="1")
         again = stage.another_job()
         take_ledgers(["api"], request, again)
         _, target = stage.begin(alias="live")
         again.ledgers[0].entry = dataclasses.replace(again.ledgers[0].entry, commit=package.commit)
-        answer = yo.earlier_answer(request, [target], again)
+        answer = earlier_answer(request, [target], again)
         assert (answer is None) == moved
-        yo.close_books(request, {}, again, Context(again.builder.arn))
+        close_books(request, {}, again, Context(again.builder.arn))
 
 
 @pytest.mark.parametrize("code", ["TooManyRequestsException", "ResourceConflictException"])
@@ -939,17 +935,17 @@ def test_a_look_that_is_throttled_is_made_again(stage: Stage) -> None:
 def test_an_endless_conflict_is_told_in_lambdas_words(stage: Stage) -> None:
     said = lambda_says(409, "ResourceConflictException", "It is being frobnicated")
     stage.account.fault = lambda service, request: said if service == "lambda" and "PUT" in request else None
-    with pytest.raises(DeadlineError, match=r"Lambda would not .* frobnicated"), yo.deadline(1500, stage.job.log):
+    with pytest.raises(DeadlineError, match=r"Lambda would not .* frobnicated"), deadline(1500, stage.job.log):
         stage.begin()
 
 
 def test_who_waits_for_a_dead_builder_is_told_when_to_ask_again(stage: Stage) -> None:
     request = BuildRequest("api", "project")
-    dead = yo.new_entry("api", request, stage.job.builder)
+    dead = new_entry_("api", request, stage.job.builder)
     dead = dataclasses.replace(dead, request_id="dead", until=time.time() + 60, log_stream="elsewhere")
     Ledger("api", dead, stage.job.store).take()
     job = stage.another_job()
-    with pytest.raises(BuildInProgress, match="Ask again then"), yo.deadline(1500, job.log):
+    with pytest.raises(BuildInProgress, match="Ask again then"), deadline(1500, job.log):
         take_ledgers(["api"], request, job)
 
 
@@ -965,7 +961,8 @@ def test_the_secrets_of_a_function_are_masked_in_what_its_test_event_says(stage:
 
 
 def test_failed_builds_do_not_use_up_the_packages_that_are_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "KEPT_PACKAGES", 3)
+    monkeypatch.setattr("yo_dawg.control.rollback.KEPT_PACKAGES", 3)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_PACKAGES", 3)
     packages = [stage.store(), stage.store()]
     for package in packages:
         stage.record(package)
@@ -976,8 +973,9 @@ def test_failed_builds_do_not_use_up_the_packages_that_are_kept(stage: Stage, mo
 
 
 def test_both_versions_of_a_weighted_alias_keep_their_packages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "KEPT_PACKAGES", 2)
-    monkeypatch.setattr(yo, "KEPT_VERSIONS", 1)
+    monkeypatch.setattr("yo_dawg.control.rollback.KEPT_PACKAGES", 2)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_PACKAGES", 2)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_VERSIONS", 1)
     packages = [stage.store()]
     stage.record(packages[0], alias="live")
     packages.append(stage.store())
@@ -992,7 +990,8 @@ def test_both_versions_of_a_weighted_alias_keep_their_packages(stage: Stage, mon
 def test_deletes_that_s3_refuses_are_told_as_refused(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(yo, "KEPT_PACKAGES", 1)
+    monkeypatch.setattr("yo_dawg.control.rollback.KEPT_PACKAGES", 1)
+    monkeypatch.setattr("yo_dawg.control.tidying.KEPT_PACKAGES", 1)
     error = b"<Error><Key>k</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     body = b"<DeleteResult>%s</DeleteResult>" % error
     refusal = Response(200, body, {"Content-Type": "application/xml"})

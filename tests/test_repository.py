@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import lambda_function
+from yo_dawg.control.toolchain import requirement_group
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ("requirements.txt", "local/requirements.txt", "tests/requirements.txt")
@@ -51,7 +51,7 @@ def test_the_files_agree_on_versions() -> None:
 
 def test_the_groups_are_all_of_requirements_txt() -> None:
     text = (ROOT / "requirements.txt").read_text()
-    groups = {name: [pin[0] for pin in pins(lambda_function.requirement_group(text, name))] for name in GROUPS}
+    groups = {name: [pin[0] for pin in pins(requirement_group(text, name))] for name in GROUPS}
     assert sorted(chain.from_iterable(groups.values())) == sorted(pin[0] for pin in pins(text))
     assert {"dulwich", "urllib3", "uv", "typing-extensions"} <= set(groups["toolchain"])
     assert "virtualenv" in groups["function"]
@@ -61,7 +61,7 @@ def test_the_groups_are_all_of_requirements_txt() -> None:
 def test_what_travels_with_the_function_fits_any_architecture() -> None:
     # A package with compiled code has a wheel for each platform, so many hashes; a pure one has its wheel's and
     # its source's.
-    text = lambda_function.requirement_group((ROOT / "requirements.txt").read_text(), "function")
+    text = requirement_group((ROOT / "requirements.txt").read_text(), "function")
     assert {name: count for name, _, _, count in pins(text) if count > 2} == {}
 
 

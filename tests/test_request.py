@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function import (
+from yo_dawg.errors import RequestError
+from yo_dawg.events import (
     BootstrapRequest,
     BuildRequest,
     DoctorRequest,
-    RequestError,
     RollbackRequest,
     function_name,
     parse_request,

@@ -10,24 +10,20 @@ from pathlib import Path
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import (
-    Checkout,
-    Installed,
-    Log,
-    PackageError,
-    Pruned,
-    Rules,
-    Shell,
-    Toolchain,
-    Workspace,
-    prune,
-    read_rules,
-    stage,
-    walk,
-)
 from tests.embedded import lay_out
 from tests.test_install import BUILDER, UV, make_wheel
+from yo_dawg.builder import RUNTIME_PROVIDES
+from yo_dawg.checkout import Checkout
+from yo_dawg.control.toolchain import Toolchain
+from yo_dawg.errors import PackageError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell
+from yo_dawg.trees import walk
+from yo_dawg.workshop.package.install import Installed, Installer, look_at_requirements
+from yo_dawg.workshop.package.prune import Pruned, prune
+from yo_dawg.workshop.package.rules import Rules, read_rules
+from yo_dawg.workshop.package.stage import stage
+from yo_dawg.workspace import Workspace
 
 DEPENDENCY = {
     "pkg/__init__.py": "", "pkg/tests/t.py": "", "pkg/tests/data/a.json": "", "pkg/docs/manual.rst": "",
@@ -49,7 +45,7 @@ def package(space: Workspace, shell: Shell, log: Log) -> Package:
         files = {f"{folder}{name}": text for name, text in {**project, "pyproject.toml": rules}.items()}
         lay_out(space.checkout, files)
         checkout = Checkout(space.checkout, space.checkout / folder, "0" * 40, "main", frozenset(files))
-        read = read_rules(yo.Installer(checkout, Toolchain(space.toolchain), BUILDER, shell))
+        read = read_rules(Installer(checkout, Toolchain(space.toolchain), BUILDER, shell))
         pruned = prune(walk(space.staging), Installed((), {}), read, space)
         stage(checkout, read, shell, log)
         return (
@@ -89,7 +85,7 @@ def test_patterns(package: Package, rules: str, more: set[str], less: set[str], 
 
 
 def test_a_pattern_that_takes_for_ever_is_given_up(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yo, "SECONDS_TO_MATCH", 1)
+    monkeypatch.setattr("yo_dawg.workshop.package.rules.SECONDS_TO_MATCH", 1)
     project = {**PROJECT, "a" * 200: ""}
     with pytest.raises(PackageError, match=r"may take for ever: the search was ended by SIGALRM"):
         package(f'[tool.yo-dawg]\ndrop = ["{"*a" * 12}*b"]\n', project)
@@ -136,7 +132,7 @@ def test_rules_that_make_no_sense_are_refused(package: Package, rules: str, word
 def install(space: Workspace, shell: Shell, tmp_path: Path) -> Callable[[str, str], Installed]:
     """What installs from a folder of wheels, in which boto3 is as here, and older."""
     (tmp_path / "index").mkdir()
-    here = {name: importlib.metadata.version(name) for name in yo.RUNTIME_PROVIDES}
+    here = {name: importlib.metadata.version(name) for name in RUNTIME_PROVIDES}
     for versions in (here, dict.fromkeys(here, "1.0")):
         for name, version in versions.items():
             requires = [f"botocore=={version}"] if name == "boto3" else []
@@ -150,9 +146,9 @@ def install(space: Workspace, shell: Shell, tmp_path: Path) -> Callable[[str, st
         text = f"--no-index\n--find-links {tmp_path}/index\n{requirements}\n"
         lay_out(space.checkout, {"requirements.txt": text, "pyproject.toml": rules})
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset({"requirements.txt"}))
-        installer = yo.Installer(checkout, toolchain, BUILDER, shell)
+        installer = Installer(checkout, toolchain, BUILDER, shell)
         installer.install(space.staging)
-        return yo.look_at_requirements(installer)
+        return look_at_requirements(installer)
 
     return run
 
@@ -180,7 +176,7 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
     installed = install(requirements)
     assert installed.provided == provided
     pruned = prune(walk(space.staging), installed, Rules(), space)
-    assert {path.name for path in space.staging.iterdir()} & set(yo.RUNTIME_PROVIDES) == (
+    assert {path.name for path in space.staging.iterdir()} & set(RUNTIME_PROVIDES) == (
         set() if provided else {name.split("==")[0] for name in installed.names} - {"friend"}
     )
     assert ("provided by the runtime" in pruned.reasons) == bool(provided)
@@ -199,6 +195,6 @@ def test_the_rules_are_read_by_the_handler(tmp_path: Path) -> None:
 
     answer = tmp_path / "answer"
     question = {"patterns": {"keep": ["a/"]}, "names": ["a/b", "b"], "answer": str(answer), "seconds": 9}
-    program = [sys.executable, yo.__file__, "match-worker"]
-    subprocess.run(program, input=json.dumps(question).encode(), check=True)
+    program = [sys.executable, "-m", "yo_dawg.workshop.package.rules"]
+    subprocess.run(program, input=json.dumps(question).encode(), check=True, cwd=Path(__file__).parent.parent)
     assert json.loads(answer.read_text()) == {"keep": ["a/b"], "idle": []}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lambda_function import CLIENT_VARIABLES, ConfigError, Settings
+from yo_dawg.errors import ConfigError
+from yo_dawg.settings import CLIENT_VARIABLES, Settings
 
 GOOD = {
     "YO_DAWG_DEPLOYMENT_BUCKET": "bucket",

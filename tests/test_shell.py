@@ -11,20 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import (
-    MAX_LINE,
-    Command,
-    CommandFailed,
-    DeadlineError,
-    Log,
-    Settings,
-    Shell,
-    Workspace,
-    child_environ,
-    deadline,
-    processes_below,
-)
 from local.sandbox import bwrap, walls_problem
+from yo_dawg.deadline import deadline
+from yo_dawg.errors import DeadlineError
+from yo_dawg.killing import processes_below
+from yo_dawg.log import Log
+from yo_dawg.process import Command, CommandFailed, Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.text import MAX_LINE
+from yo_dawg.workspace import Workspace
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -125,7 +120,9 @@ def test_what_a_child_leaves_running_is_killed_and_does_not_hold_us(tmp_path: Pa
         import os, sys
         sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})
         from pathlib import Path
-        from lambda_function import *
+        from yo_dawg.killing import *
+        from yo_dawg.log import Log
+        from yo_dawg.process import *
         protect_process()
         script = {script + chr(10) + "echo done"!r}
         Shell({PATH!r}, Log(())).run(Command(["bash", "-c", script], Path("/")))
@@ -198,7 +195,9 @@ def test_a_child_cannot_look_into_a_protected_process(tmp_path: Path, log: Log, 
     code = f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).resolve().parent.parent)!r})
-        from lambda_function import *
+        from yo_dawg.killing import *
+        from yo_dawg.log import Log
+        from yo_dawg.process import *
         from pathlib import Path
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -228,7 +227,7 @@ LEFTOVERS = """
 import ctypes, os, select, shutil, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from lambda_function import kill_leftovers, parent_ids
+from yo_dawg.killing import kill_leftovers, parent_ids
 
 assert os.getpid() < 100, "not in a process namespace of our own: this would kill everything"
 

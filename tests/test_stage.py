@@ -8,23 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function import (
-    BuildScriptError,
-    Checkout,
-    ConfigError,
-    Log,
-    PackageError,
-    Rules,
-    Settings,
-    Shell,
-    Workspace,
-    child_environ,
-    is_project_junk,
-    put_python_on_path,
-    stage,
-    workspace,
-)
 from tests.embedded import lay_out
+from yo_dawg.checkout import Checkout
+from yo_dawg.errors import BuildScriptError, ConfigError, PackageError
+from yo_dawg.log import Log
+from yo_dawg.process import Shell, child_environ
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.package.rules import Rules
+from yo_dawg.workshop.package.stage import is_project_junk, stage
+from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
 COMMIT = "0123456789" * 4
 

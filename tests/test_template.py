@@ -23,9 +23,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lambda_function
 from local.aws import EmbeddedAWS
 from local.config import KEYS, Config
+from yo_dawg.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
@@ -497,7 +497,7 @@ def test_the_handler_reads_only_variables_that_the_template_sets() -> None:
             self.asked.add(name)
             return super().get(name, default)
 
-    lambda_function.Settings.from_environ(Witness(config().environment()))
+    Settings.from_environ(Witness(config().environment()))
     read = {name for name in Witness.asked if name.startswith("YO_DAWG_")}
     assert "YO_DAWG_BASE_URL" in read
     assert read <= set(config().environment())

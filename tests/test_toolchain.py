@@ -11,34 +11,32 @@ from pathlib import Path
 import pytest
 from botocore.stub import Stubber
 
-import lambda_function as yo
-from lambda_function import (
-    Aws,
-    BootstrapRequest,
-    Builder,
-    CommandFailed,
-    ConfigError,
-    DependencyError,
-    DeployError,
-    Job,
-    Log,
-    NotBootstrapped,
-    Settings,
-    Shell,
-    Store,
+from lambda_function import bootstrap
+from local.aws import EmbeddedAWS
+from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.control.toolchain import (
+    TOOLCHAIN_PARTS,
     Toolchain,
-    Workspace,
-    bootstrap,
     get_toolchain,
-    install_toolchain,
-    make_virtualenv,
+    store_toolchain,
     toolchain_inputs,
+    toolchain_key,
     toolchain_pointer,
 )
-from local.aws import EmbeddedAWS
+from yo_dawg.disk import refuse_if_disk_full
+from yo_dawg.errors import ConfigError, DependencyError, DeployError, NotBootstrapped
+from yo_dawg.events import BootstrapRequest
+from yo_dawg.log import Log
+from yo_dawg.process import Command, CommandFailed, Shell
+from yo_dawg.settings import Settings
+from yo_dawg.workshop.make_toolchain import collect_toolchain, install_toolchain, make_virtualenv, zip_toolchain
+from yo_dawg.workspace import HERE, Workspace
 
 BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
-INPUTS, DIGESTS = toolchain_inputs(BUILDER), dict.fromkeys(yo.TOOLCHAIN_PARTS, "0" * 64)
+INPUTS, DIGESTS = toolchain_inputs(BUILDER), dict.fromkeys(TOOLCHAIN_PARTS, "0" * 64)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def job(store: Store, aws: Aws, space: Workspace, shell: Shell, log: Log) -> Job
 def fetch(job: Job) -> Toolchain:
     """Fetch all of a toolchain."""
     toolchain = get_toolchain(job)
-    for part in set(yo.TOOLCHAIN_PARTS) - {"git"}:
+    for part in set(TOOLCHAIN_PARTS) - {"git"}:
         toolchain.wait(part)
     return toolchain
 
@@ -68,8 +66,8 @@ def put_toolchain(store: Store, folder: Path) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x = 1\n")
         path.chmod(mode)
-    archives = yo.zip_toolchain(Toolchain(space.toolchain), space)
-    parts: dict[str, str] = yo.store_toolchain(archives, ["small==1"], BUILDER, store)["parts"]
+    archives = zip_toolchain(Toolchain(space.toolchain), space)
+    parts: dict[str, str] = store_toolchain(archives, ["small==1"], BUILDER, store)["parts"]
     return parts
 
 
@@ -107,7 +105,7 @@ def test_without_a_toolchain_that_fits_the_operator_is_told_what_to_do(job: Job,
     assert "./deploy.sh bootstrap" in str(refused.value)
 
 
-@pytest.mark.parametrize("part", yo.TOOLCHAIN_PARTS)
+@pytest.mark.parametrize("part", TOOLCHAIN_PARTS)
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -119,7 +117,7 @@ def test_a_toolchain_that_is_not_the_one_that_was_made_is_not_unpacked(
     job: Job, tmp_path: Path, part: str, body: bytes | None, words: str
 ) -> None:
     parts = put_toolchain(job.store, tmp_path)
-    key = f"yo-dawg/{yo.toolchain_key(parts[part])}"
+    key = f"yo-dawg/{toolchain_key(parts[part])}"
     job.store.s3.delete_object(Bucket="bucket", Key=key)
     if body:
         job.store.s3.put_object(Bucket="bucket", Key=key, Body=body)
@@ -135,8 +133,13 @@ def test_what_decides_what_is_in_a_toolchain_decides_its_inputs(
 ) -> None:
     seen = {toolchain_inputs(BUILDER), toolchain_inputs(dataclasses.replace(BUILDER, runtime="python3.99"))}
     seen.add(toolchain_inputs(dataclasses.replace(BUILDER, architecture="other")))
-    pins = (yo.HERE / "requirements.txt").read_text()
-    monkeypatch.setattr(yo, "HERE", tmp_path)
+    pins = (HERE / "requirements.txt").read_text()
+    monkeypatch.setattr("yo_dawg.builder.HERE", tmp_path)
+    monkeypatch.setattr("yo_dawg.control.toolchain.HERE", tmp_path)
+    monkeypatch.setattr("yo_dawg.settings.HERE", tmp_path)
+    monkeypatch.setattr("yo_dawg.workshop.make_toolchain.HERE", tmp_path)
+    monkeypatch.setattr("yo_dawg.workshop.package.install.HERE", tmp_path)
+    monkeypatch.setattr("yo_dawg.workshop.package.rules.HERE", tmp_path)
     for text in (pins.replace("dulwich==", "dulwich==9"), pins.replace("boto3==", "boto3==9")):
         (tmp_path / "requirements.txt").write_text(text)
         seen.add(toolchain_inputs(BUILDER))
@@ -179,9 +182,9 @@ def test_a_403_is_told_from_a_missing_object_by_a_listing(
 
 def test_s3_compares_what_arrives_with_the_checksum(store: Store, tmp_path: Path) -> None:
     digest = put_toolchain(store, tmp_path)["uv"]
-    assert store.holds(yo.toolchain_key(digest), digest)
-    assert not store.holds(yo.toolchain_key(digest), "0" * 64)
-    assert not store.holds(yo.toolchain_key("0" * 64), "0" * 64)
+    assert store.holds(toolchain_key(digest), digest)
+    assert not store.holds(toolchain_key(digest), "0" * 64)
+    assert not store.holds(toolchain_key("0" * 64), "0" * 64)
 
 
 # --- bootstrap ------------------------------------------------------------------------------------
@@ -191,7 +194,7 @@ def test_a_toolchain_that_fits_is_left_as_it_is(
     job: Job, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = put_toolchain(store, tmp_path)["git"]
-    monkeypatch.setattr(yo, "make_virtualenv", lambda *_: pytest.fail("made anew"))
+    monkeypatch.setattr("lambda_function.make_virtualenv", lambda *_: pytest.fail("made anew"))
     answer = bootstrap(BootstrapRequest(), job)
     assert answer["status"] == "unchanged"
     assert answer["toolchain"] == {
@@ -227,28 +230,26 @@ def test_a_toolchain_is_made_proved_and_stored(
         (virtualenv / "bin/uv").chmod(0o755)
 
     if why != "nothing stored":
-        key = f"yo-dawg/{yo.toolchain_key(put_toolchain(store, tmp_path)['uv'])}"
+        key = f"yo-dawg/{toolchain_key(put_toolchain(store, tmp_path)['uv'])}"
         if why != "forced":
             store.s3.delete_object(Bucket="bucket", Key=key)
         if why == "zip was changed":
             store.s3.put_object(Bucket="bucket", Key=key, Body=b"x", ChecksumAlgorithm="SHA256")
-    monkeypatch.setattr(yo, "make_virtualenv", virtualenv)
-    monkeypatch.setattr(yo, "install_toolchain", install)
+    monkeypatch.setattr("lambda_function.make_virtualenv", virtualenv)
+    monkeypatch.setattr("lambda_function.install_toolchain", install)
     answer = bootstrap(BootstrapRequest(force=why == "forced"), job)
     assert answer["status"] == "bootstrapped"
     assert answer["toolchain"]["packages"] == ["dulwich==1"]
-    for part in yo.TOOLCHAIN_PARTS:
+    for part in TOOLCHAIN_PARTS:
         (job.space.root / part).rename(job.space.root / f"{part}, as made")
     toolchain = fetch(job)
     names = {path.relative_to(toolchain.root).as_posix() for path in toolchain.root.rglob("*.*") if path.is_file()}
-    tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
-    assert f"bytecode{yo.HERE}/lambda_function.{tag}" in names, "the git worker need not compile this file"
-    names = {name for name in names if not name.startswith("bytecode/")}
     assert {name for name in names if "__pycache__" not in name} == {
         *(f"site-packages/dulwich/{name}.py" for name in ("__init__", "client", "index", "object_store")),
         "site-packages/paramiko.py",
         "site-packages/urllib3.py",
     }
+    tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
     assert f"site-packages/__pycache__/urllib3.{tag}" in names, "compiled, and stays so in the zip"
     metadata = {path.name for path in (toolchain.packages / "dulwich-1.dist-info").iterdir()}
     assert metadata == {"METADATA"}, "no paths of the virtualenv"
@@ -262,12 +263,12 @@ def test_a_toolchain_that_does_not_run_is_not_stored(space: Workspace, shell: Sh
     uv.write_text("#!/bin/sh\necho Illegal instruction; exit 132\n")
     uv.chmod(0o755)
     with pytest.raises(ConfigError, match="does not work here: it ended with exit status 132(?s:.)*Illegal"):
-        yo.collect_toolchain(space.root / "virtualenv", space, shell)
+        collect_toolchain(space.root / "virtualenv", space, shell)
 
 
 def test_the_virtualenv_is_one_with_pip_in_it(space: Workspace, shell: Shell) -> None:
     made = make_virtualenv(space, shell)
-    said = shell.run(yo.Command([made / "bin/python", "-m", "pip", "--version"], space.root))
+    said = shell.run(Command([made / "bin/python", "-m", "pip", "--version"], space.root))
     assert str(made) in said
 
 
@@ -282,16 +283,19 @@ def test_without_virtualenv_in_the_zip_the_operator_is_told(
 def test_a_toolchain_that_cannot_be_installed_says_what_pip_said(
     space: Workspace, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(yo, "requirement_group", lambda text, name: "--no-index\ndulwich==0 --hash=sha256:" + "0" * 64)
+    monkeypatch.setattr(
+        "yo_dawg.control.toolchain.requirement_group",
+        lambda text, name: "--no-index\ndulwich==0 --hash=sha256:" + "0" * 64,
+    )
     with pytest.raises(DependencyError, match="pip ended with exit status 1(?s:.)*No matching distribution"):
         install_toolchain(make_virtualenv(space, shell), space, shell)
 
 
 def test_a_full_disk_is_told_by_all_stages_alike(space: Workspace) -> None:
-    yo.refuse_if_disk_full(CommandFailed(1, ["cp: cannot stat 'a'"]), space)
+    refuse_if_disk_full(CommandFailed(1, ["cp: cannot stat 'a'"]), space)
     for said in ("[Errno 28] No space left on device", "failed to write: os error 28", "ENOSPC"):
         with pytest.raises(ConfigError, match="ephemeral_storage"):
-            yo.refuse_if_disk_full(CommandFailed(1, ["a", said]), space)
+            refuse_if_disk_full(CommandFailed(1, ["a", said]), space)
 
 
 def test_where_the_parts_of_a_toolchain_lie() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import lambda_function as yo
-from lambda_function import ConfigError, remove_tree, workspace
+from yo_dawg.errors import ConfigError
+from yo_dawg.workspace import remove_tree, workspace
 
 
 def test_a_tmp_that_a_build_has_locked_is_opened(tmp_path: Path) -> None:
@@ -100,6 +100,10 @@ def test_what_cannot_be_removed_at_the_end_is_told_by_the_next_invocation(
         raise ConfigError(f"{path} cannot be removed")
 
     with workspace(tmp_path, tmp_is_ours=True):
-        monkeypatch.setattr(yo, "remove_tree", refuse)
+        monkeypatch.setattr("yo_dawg.control.package.remove_tree", refuse)
+        monkeypatch.setattr("yo_dawg.control.toolchain.remove_tree", refuse)
+        monkeypatch.setattr("yo_dawg.workshop.package.prove.remove_tree", refuse)
+        monkeypatch.setattr("yo_dawg.workshop.package.reuse.remove_tree", refuse)
+        monkeypatch.setattr("yo_dawg.workspace.remove_tree", refuse)
     with pytest.raises(ConfigError), workspace(tmp_path, tmp_is_ours=True):
         pass

@@ -1,0 +1,140 @@
+"""What a clone came to: a project's files, and what it requires from Git."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yo_dawg.errors import DependencyError, SourceError
+from yo_dawg.text import printable
+
+REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
+"""Where a project may say what it needs; the first one found counts (contract §6)."""
+
+
+@dataclass(frozen=True)
+class Required:
+    """What a project requires from Git: pip and uv would need a git program for it."""
+
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """For the address of each folder that was fetched (file://…), what it is: git+URL@COMMIT."""
+    overrides: Sequence[str] = ()
+    """Requirements that take the place of those of the same name, whoever has them."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """For each requirements file of the project, its text as uv is to see it."""
+    failures: Sequence[str] = ()
+    """What could not be fetched.  It matters only if uv asks for it: a marker may say no."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A project's files, without any .git."""
+
+    root: Path
+    """The repository's files."""
+    project: Path
+    """The project's folder in it."""
+    commit: str
+    ref: str
+    files: frozenset[str]
+    """The repository's files, relative to root: builds of requirements may add others."""
+    required: Required = field(default_factory=Required)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A repository on a server, with the credentials that this server may see."""
+
+    url: str
+    username: str = ""
+    token: str = field(default="", repr=False)
+    deploy_key: str = field(default="", repr=False)
+    passphrase: str = field(default="", repr=False)
+    known_hosts: str = ""
+
+
+DEFAULT_USERNAME = "x-access-token"
+"""What GitHub documents for tokens; other hosts that take any name take this one."""
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return what credentials are good for: scheme, host and port."""
+    try:
+        parts = urllib.parse.urlsplit(full_url(url))
+        if "\\" in parts.netloc:  # where urllib3 ends the host's name, and urlsplit does not
+            raise ValueError
+        return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        raise SourceError(f"{printable(url.partition('?')[0])!r} is no address of a server.") from None
+
+
+PORTS = {"https": 443, "http": 80, "ssh": 22}
+
+
+def full_url(url: str) -> str:
+    """Return an address of SSH's short form in its long one, and any other as it is."""
+    short = None if "://" in url else SCP_ADDRESS.fullmatch(url)
+    return f"ssh://{short['user'] or 'git'}@{short['host']}/{short['path']}" if short else url
+
+
+SCP_ADDRESS = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>(?!//|:).+)")
+"""git@host:account, the short form of an SSH address."""
+
+
+def is_full_id(wanted: str) -> bool:
+    """Say whether a ref is a full commit id."""
+    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", wanted) is not None
+
+
+def ref_names(wanted: str) -> list[bytes]:
+    """Return the full names that a ref may mean."""
+    name = wanted.encode()
+    return [name] if name.startswith(b"refs/") else [b"refs/heads/" + name, b"refs/tags/" + name]
+
+
+def short_ref(ref: str) -> str:
+    """Return a ref's name as people write it."""
+    return printable(ref.removeprefix("refs/heads/").removeprefix("refs/tags/"))
+
+
+STALL_SECONDS = 30.0
+"""A server that sends nothing for so long is given up."""
+
+PIECE = 1 << 18
+"""Bytes that are read or written at a time."""
+
+
+def find_requirements(project: Path) -> Path | None:
+    """Return the file in which a project says what it needs, or None."""
+    for name in REQUIREMENT_FILES:
+        path = project / name
+        if path.is_file() and (name != "pyproject.toml" or has_dependencies(path)):
+            return path
+    return None
+
+
+def has_dependencies(path: Path) -> bool:
+    """Say whether a pyproject.toml names dependencies, or has its build name them; raise DependencyError."""
+    try:
+        project = tomllib.loads(path.read_text()).get("project")
+    except (ValueError, RecursionError) as error:
+        raise DependencyError(f"{path.name} is not valid TOML: {error}.") from None
+    if not isinstance(project, dict):
+        return False
+    return bool(project.get("dependencies")) or "dependencies" in project.get("dynamic", ())
+
+
+def uncommented(line: str) -> str:
+    """Return a line of a requirements file without its comment; an address may hold a "#"."""
+    return re.sub(r"(^|\s)#.*", "", line)
+
+
+def whole_lines(text: str) -> list[str]:
+    """Return the lines of a requirements file, those that go on in the next one as one."""
+    return re.sub(r"\\\r?\n", " ", text).splitlines()

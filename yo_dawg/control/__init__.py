@@ -1,0 +1,1 @@
+"""What holds the role's credentials.  It parses, imports and inflates nothing that somebody else made."""

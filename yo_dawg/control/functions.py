@@ -1,0 +1,207 @@
+"""The functions that are updated: what Lambda says of them, and whether they can be."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import re
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from yo_dawg.archives import ZIP_EPOCH
+from yo_dawg.control.clients import aws_says, insist
+from yo_dawg.errors import DeployError
+from yo_dawg.events import FUNCTION, function_name
+
+if TYPE_CHECKING:
+    from yo_dawg.builder import Builder
+    from yo_dawg.control.clients import Aws
+    from yo_dawg.events import BuildRequest, RollbackRequest
+    from yo_dawg.log import Log
+    from yo_dawg.settings import Settings
+
+SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL|AUTH|DSN|_URL$|_URI$", re.IGNORECASE)
+"""Environment variables of a function whose values no log may show."""
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name for a version, as Lambda describes it."""
+
+    version: str
+    revision: str | None
+    is_weighted: bool
+    """Whether it sends a share of the traffic to a second version."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The function to update, as Lambda describes it."""
+
+    name: str
+    arn: str
+    handler: str
+    timeout: int
+    """Seconds."""
+    code_sha256: str
+    revision: str | None
+    layers: tuple[str, ...]
+    """The ARNs of its layers' versions."""
+    state: str
+    busy: bool
+    failure: str | None
+    alias: Alias | None = None
+    """The alias that the request names, if it is there."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Its environment variables."""
+    architecture: str = "x86_64"
+    memory_mb: int = 128
+    log_group: str = ""
+
+    @classmethod
+    def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
+        """Read the answer of GetFunctionConfiguration."""
+        status = answer.get("LastUpdateStatus")
+        state = str(answer.get("State", "Active"))
+        return cls(
+            name=answer["FunctionName"],
+            arn=answer["FunctionArn"],
+            handler=answer.get("Handler", ""),
+            timeout=int(answer.get("Timeout", 3)),
+            code_sha256=answer.get("CodeSha256", ""),
+            revision=answer.get("RevisionId"),
+            layers=tuple(each["Arn"] for each in answer.get("Layers") or ()),
+            state=state if state != "Failed" else f"Failed ({answer.get('StateReason', 'no reason given')})",
+            busy=status == "InProgress" or state == "Pending",
+            failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
+            environment=answer.get("Environment", {}).get("Variables", {}),
+            architecture=(answer.get("Architectures") or ["x86_64"])[0],
+            memory_mb=int(answer.get("MemorySize", 128)),
+            log_group=(answer.get("LoggingConfig") or {}).get("LogGroup", f"/aws/lambda/{answer['FunctionName']}"),
+        )
+
+
+def check_deployable(function: str, builder: Builder, settings: Settings) -> None:
+    """Raise DeployError if the function is not one that this builder may update.  Asks AWS nothing."""
+    name = function_name(function)
+    parts = FUNCTION.fullmatch(function)
+    account = parts and parts["account"]
+    region = parts and parts["region"]
+    if (account and account != builder.account) or (region and region != builder.arn.split(":")[3]):
+        raise DeployError(f"{function} is in another account or region than this builder, {builder.arn}.")
+    if name == builder.name:
+        raise DeployError(f'{name} is this builder, and does not update itself: use "./deploy.sh bootstrap".')
+    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.deployable):
+        raise DeployError(
+            f"{name} is not among the functions that {builder.name} may update ({', '.join(settings.deployable)}). "
+            'Add it to deployable_functions in config.ini and run "./deploy.sh bootstrap".'
+        )
+
+
+def describe_function(aws: Aws, name: str, version: str | None = None) -> dict[str, Any]:
+    """Ask Lambda about a function, or about a version of it; raise DeployError."""
+    qualifier = {"Qualifier": version} if version else {}
+
+    def ask() -> dict[str, Any]:
+        try:
+            return dict(aws.functions.get_function_configuration(FunctionName=name, **qualifier))
+        except aws.functions.exceptions.ResourceNotFoundException:
+            if version:
+                raise DeployError(f"{name} has no version {version}.") from None
+            raise DeployError(f"There is no function {name} in this account and region. Create it first.") from None
+
+    return insist(f"look at the function {name}", ask)
+
+
+def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
+    """Ask Lambda about the target; raise DeployError if this builder cannot serve it."""
+    answer = describe_function(aws, name)
+    if answer.get("PackageType", "Zip") != "Zip":
+        raise DeployError(f"{name} is a container image function; yo-dawg builds zip packages only.")
+    runtime, target = answer.get("Runtime"), Target.from_configuration(answer)
+    if (runtime, target.architecture) != (builder.runtime, builder.architecture):
+        raise DeployError(
+            f"{name} runs on {runtime}, {target.architecture}; this builder is {builder.runtime}, "
+            f"{builder.architecture}, and what it builds fits only that. "
+            f"{sibling_advice(aws, f'{runtime}-{target.architecture}')}"
+        )
+    if target.state not in ("Active", "Inactive", "Pending"):
+        raise DeployError(f"{name} is {target.state}: mend it first, or delete it and create it anew.")
+    return target
+
+
+def sibling_advice(aws: Aws, platform: str) -> str:
+    """Say which builder would fit a platform: template.yaml tags each with its own."""
+    filters = [{"Key": "yo-dawg:platform", "Values": [platform]}]
+    try:
+        with aws_says("look for other builders"):
+            found = aws.tags.get_resources(TagFilters=filters, ResourceTypeFilters=["lambda:function"])
+    except DeployError:
+        found = {}
+    names = [function_name(each["ResourceARN"]) for each in found.get("ResourceTagMappingList", [])]
+    if names:
+        return f"Ask the builder {' or '.join(names)} instead."
+    return (
+        "Change the function, or deploy a second yo-dawg (a config.ini with another function_name, runtime and "
+        "architecture)."
+    )
+
+
+def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Builder, aws: Aws) -> Target:
+    """Find out before the work whether the function can be deployed at its end; raise DeployError.
+
+    Lambda is asked to do as if: DryRun checks the permissions and, for the code, whether it must be signed.
+    """
+    wait_until_updated(aws, name)
+    target = look_at_target(aws, name, builder)
+    insist(
+        f"update the function {name}",
+        lambda: aws.functions.update_function_code(
+            FunctionName=name, ZipFile=rehearsal_zip(), Architectures=[target.architecture], DryRun=True
+        ),
+    )
+    if request.test_event is not None:
+        insist(
+            f"invoke {name} with the test event",
+            lambda: aws.functions.invoke(FunctionName=name, InvocationType="DryRun"),
+        )
+    return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
+
+
+def rehearsal_zip() -> bytes:
+    """Return the smallest package that Lambda could take."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        # Lambda takes a package whose files are all empty for an empty one.
+        archive.writestr(zipfile.ZipInfo("rehearsal.txt", ZIP_EPOCH), "Not to be deployed\n")
+    return content.getvalue()
+
+
+def look_at_alias(name: str, alias: str, aws: Aws) -> Alias | None:
+    """Ask Lambda about an alias; None if there is none of this name."""
+    with aws_says(f"look at the alias {alias} of {name}"):
+        try:
+            answer = aws.functions.get_alias(FunctionName=name, Name=alias)
+        except aws.functions.exceptions.ResourceNotFoundException:
+            return None
+    weights = (answer.get("RoutingConfig") or {}).get("AdditionalVersionWeights")
+    return Alias(answer["FunctionVersion"], answer.get("RevisionId"), bool(weights))
+
+
+def wait_until_updated(aws: Aws, name: str, version: str | None = None) -> Target:
+    """Wait until Lambda is done with an update of the function, or with a new version; the deadline ends the wait."""
+    pause = 0.1
+    while (target := Target.from_configuration(describe_function(aws, name, version))).busy:
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)  # Lambda takes 15 such questions a second of a whole account
+    return target
+
+
+def hide_environment(target: Target, log: Log) -> None:
+    """Let no log show what a function's environment variables hold that look like secrets."""
+    for name, value in target.environment.items():
+        if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
+            log.hide(value)

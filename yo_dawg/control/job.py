@@ -1,0 +1,52 @@
+"""What an action works with."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from yo_dawg.control.secrets import package_indexes
+from yo_dawg.control.toolchain import stored_toolchain
+
+if TYPE_CHECKING:
+    from yo_dawg.builder import Builder
+    from yo_dawg.control.clients import Aws
+    from yo_dawg.control.ledger import Ledger
+    from yo_dawg.control.store import Store
+    from yo_dawg.log import Log
+    from yo_dawg.process import Shell
+    from yo_dawg.settings import Settings
+    from yo_dawg.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an action works with."""
+
+    settings: Settings
+    builder: Builder
+    space: Workspace
+    log: Log
+    shell: Shell
+    aws: Aws
+    store: Store
+    ledgers: list[Ledger] = field(default_factory=list)
+    """Those that this invocation may hold; it lets go of them at its end."""
+    keeping: dict[str, Future[list[str]]] = field(default_factory=dict)
+    """By function, what keeps the code that it runs now, see ``keep_present``, if that has begun."""
+    aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 3))
+    """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
+    unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
+    """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
+
+    @functools.cached_property
+    def toolchain(self) -> dict[str, Any] | None:
+        """Which toolchain is stored, read once, see ``stored_toolchain``."""
+        return stored_toolchain(self.store, self.builder, self.space)
+
+    @functools.cached_property
+    def indexes(self) -> tuple[str, ...]:
+        """The addresses of private package indexes, read once."""
+        return package_indexes(self.aws, self.settings, self.log)

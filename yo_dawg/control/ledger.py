@@ -1,0 +1,172 @@
+"""The ledger: one build of a function at a time, and the history of all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from yo_dawg.errors import ConfigError, DeployError
+
+if TYPE_CHECKING:
+    from yo_dawg.control.store import Store
+
+CLOCK_SKEW = 5.0
+"""Seconds by which the clocks of two builders may differ; AWS keeps them within milliseconds."""
+
+KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 100, 10, 10
+"""How many of a function's last builds are remembered, how many of its last packages can be put back,
+and how many of its last versions keep theirs."""
+
+NOT_DEPLOYED = ("failed", "interrupted")
+"""How a build ends of whose package nobody knows that it is any good."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A build of a function, or a rollback: the one that runs now, or one that has ended."""
+
+    request_id: str
+    request: str
+    """A digest of what was asked for."""
+    title: str
+    """The same in words."""
+    began: float
+    until: float
+    """When Lambda ends it at the latest; both in seconds since the epoch."""
+    record: str
+    """Key of its record and its log, less ".json" and ".log"."""
+    log_stream: str = ""
+    asked_by: str = ""
+    ended: float | None = None
+    status: str = "running"
+    """Then the status of its answer, or "failed", or "interrupted" (somebody killed it)."""
+    error: str | None = None
+    commit: str | None = None
+    ref: str | None = None
+    code_sha256: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    replaces: str | None = None
+    """Of a build that changed something: the digest of the package that the function ran before."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Read an entry, also one that a newer version wrote."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value[name] for name in value if name in known})
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a ledger says."""
+
+    holder: Entry | None
+    """Who builds the function now."""
+    history: tuple[Entry, ...]
+    """What was built, the newest first."""
+
+
+class Ledger:
+    """What S3 knows of a function: who builds it now, and what was built (locks/FUNCTION).
+
+    It is one object, which each writes on the condition that nobody else has written it since he
+    read it.  So it is a lock, and the end of a build and its entry in the history are one step: no
+    crash can come between them.  A holder that died is overruled when Lambda must have ended it, or
+    at once by the next invocation in the same environment, which has but one at a time.
+    """
+
+    def __init__(self, function: str, entry: Entry, store: Store) -> None:
+        """Know the function, and with what to sign for it."""
+        self.function = function
+        self.entry = entry
+        self.waited = False
+        """Whether somebody who was asked the same had it when we came."""
+        self.is_attached = False
+        """Whether we answer with what he answered."""
+        self.history: tuple[Entry, ...] = ()
+        """What was built before, the newest first: who holds the ledger need not read it again."""
+        self._store = store
+
+    def read(self) -> tuple[Page, str | None]:
+        """Return what it says, and the ETag with which it may be replaced."""
+        found = self._store.read(ledger_key(self.function))
+        if found is None:
+            return Page(None, ()), None
+        try:
+            value = json.loads(found[0])
+            holder = Entry.from_json(value["holder"]) if value["holder"] else None
+            return Page(holder, tuple(Entry.from_json(each) for each in value["history"])), found[1]
+        except (ValueError, TypeError, LookupError):
+            raise ConfigError(
+                f"The ledger {self._store.uri(ledger_key(self.function))} cannot be read. If nobody builds "
+                f"{self.function} now, delete it: its history is lost then, its packages are not."
+            ) from None
+
+    def _rewrite(self, change: Callable[[Page], Page | None]) -> Page:
+        """Change what it says, again and again until nobody got in between; return what it says then."""
+        while True:
+            page, etag = self.read()
+            new = change(page)
+            if new is None:
+                return page
+            value = {"holder": new.holder and vars(new.holder), "history": [vars(each) for each in new.history]}
+            if self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag):
+                return new
+
+    def take(self) -> Entry | None:
+        """Sign as the holder and return None; or return the one who holds it."""
+
+        def sign(page: Page) -> Page | None:
+            if page.holder is None or self._is_ours(page):
+                return Page(self.entry, page.history)
+            if not self._is_dead(page.holder):
+                return None
+            left = replace(page.holder, status="interrupted", ended=min(time.time(), page.holder.until))
+            return Page(self.entry, (left, *page.history))
+
+        page = self._rewrite(sign)
+        self.history = page.history
+        return None if page.holder is self.entry else page.holder
+
+    def note(self, **news: Any) -> None:
+        """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
+        self.entry = replace(self.entry, **news)
+        if not self._is_ours(
+            self._rewrite(lambda page: Page(self.entry, page.history) if self._is_ours(page) else None)
+        ):
+            raise DeployError(
+                f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
+            )
+
+    def release(self, **news: Any) -> list[str]:
+        """Let the next one build; with news of how this build ended, enter it into the history.
+
+        Returns the records of this function that are so old that the history has no room for them.
+        """
+        old: list[str] = []
+
+        def sign_off(page: Page) -> Page | None:
+            entry = (replace(self.entry, ended=time.time(), **news),) if news else ()
+            history = (*entry, *page.history)
+            old[:] = [each.record for each in history[KEPT_ENTRIES:]]
+            return Page(None, history[:KEPT_ENTRIES]) if self._is_ours(page) else None
+
+        self._rewrite(sign_off)
+        return [each for each in old if each.startswith(f"builds/{self.function}/")]
+
+    def _is_ours(self, page: Page) -> bool:
+        # Lambda may deliver an asynchronous event twice, under one id: the moment tells the two apart.
+        holder, ours = page.holder, self.entry
+        return holder is not None and (holder.request_id, holder.began) == (ours.request_id, ours.began)
+
+    def _is_dead(self, holder: Entry) -> bool:
+        same_environment = holder.log_stream != "" and holder.log_stream == self.entry.log_stream
+        return same_environment or time.time() > holder.until + CLOCK_SKEW
+
+
+def ledger_key(function: str) -> str:
+    """Return the key of a function's ledger."""
+    return f"locks/{function}"

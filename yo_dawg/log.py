@@ -1,0 +1,94 @@
+"""The log of one invocation: the one door through which foreign text leaves, so secrets are masked here."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+MAX_LOG_BYTES = 20_000_000
+"""What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
+
+
+class Log:
+    """The story of one invocation: printed for CloudWatch, and kept for the build's record.
+
+    All text that comes from outside goes through here, so secrets are masked at this one door.
+    """
+
+    def __init__(self, secrets: Sequence[str], directory: Path | None = None) -> None:
+        """Start a log that masks these secrets and is kept in a file without a name, if a directory is given.
+
+        A project's code runs as our user: a file that had a name it could replace by a link.
+        """
+        self._secrets: list[str] = []
+        for secret in secrets:
+            self.hide(secret)
+        # Without a buffer, so that nothing waits in it for room on a disk that is full.
+        self.file = tempfile.TemporaryFile(dir=directory, buffering=0) if directory else None  # noqa: SIM115
+        self._room = MAX_LOG_BYTES
+        self.stage = "starting"
+        self.aftermath: Callable[[], str] | None = None
+        """Says what a failure leaves behind, once something is being changed."""
+        self.seconds: dict[str, float] = {}
+
+    def hide(self, secret: str) -> None:
+        """Mask this text too from now on."""
+        # The longest first: a secret that contains another would else leave its rest unmasked.
+        self._secrets = sorted({*self._secrets, *secret_forms(secret)}, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """Replace every secret in text."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def say(self, text: str) -> None:
+        """Print text, and keep it."""
+        text = self.mask(text).encode(errors="replace").decode()
+        if self._room <= 0:
+            return
+        self._room -= len(text) + 1
+        if self._room <= 0:
+            text += f"\n(more than {MAX_LOG_BYTES:,} bytes of log: the rest is not kept)"
+        print(text, flush=True)
+        if self.file:
+            # On a full disk the story goes on in CloudWatch.
+            with contextlib.suppress(OSError):
+                self.file.write(f"{text}\n".encode())
+
+    def quote(self, text: str) -> None:
+        """Print a line of a tool's output, indented under its stage."""
+        self.say(f"      {text}")
+
+    @contextlib.contextmanager
+    def step(self, name: str, title: str) -> Iterator[None]:
+        """Tell that a stage begins and, at its end, how long it took; keep its seconds under name."""
+        self.stage = title
+        self.say(f"{title} …")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+        self.say(f"{title} … {self.seconds[name]:.1f} s")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file:
+            with contextlib.suppress(OSError):
+                self.file.close()
+
+
+def secret_forms(secret: str) -> Iterator[str]:
+    """Yield the spellings in which tools may print a secret: as it is, in a URL, in base64."""
+    if len(secret) < 4:
+        return  # masking so short a text would blot out the log and hide nothing
+    yield secret
+    yield urllib.parse.quote(secret, safe="")
+    yield base64.b64encode(secret.encode()).decode()

@@ -1,0 +1,1 @@
+"""Programs that control starts, without credentials of AWS: all that touches foreign bytes."""

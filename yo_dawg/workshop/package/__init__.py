@@ -1,0 +1,1 @@
+"""Making a package: install, prune, stage, prove, compile, zip."""

@@ -1,0 +1,188 @@
+"""Bytecode for what the handler's import loads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yo_dawg.archives import MAX_UNZIPPED_BYTES
+from yo_dawg.disk import refuse_if_disk_full
+from yo_dawg.errors import PackageError
+from yo_dawg.process import Command, CommandFailed, own_program
+from yo_dawg.trees import since_when, walk
+from yo_dawg.workshop.package.compiler import compile_module, compile_modules, imports_of
+
+if TYPE_CHECKING:
+    from yo_dawg.archives import Former
+    from yo_dawg.control.functions import Target
+    from yo_dawg.control.job import Job
+    from yo_dawg.trees import Listing
+    from yo_dawg.workshop.package.install import Installed
+    from yo_dawg.workshop.package.prove import Proof
+    from yo_dawg.workspace import Workspace
+
+
+def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
+    """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
+
+    What that is is a guess: what the handlers' modules import, and what these do, as the bytecode says; but what has
+    bytecode was loaded before, with all that it imports.  Only the proof can tell, and of what it does not load
+    nothing stays.
+    """
+    there = {name for name, _, _ in listing}
+    sizes = {name: status.st_size for name, _, status in listing if name.endswith(".py")}
+    new = {name: size for name, size in sizes.items() if importlib.util.cache_from_source(name) not in there}
+    modules = [target.handler.rpartition(".")[0].replace("/", ".") for target in targets]
+    try:
+        return run_compiler(new, modules, installed, job)
+    except PackageError as error:
+        job.log.quote(f"not compiled ahead: {error}")
+        for path in (job.space.staging / importlib.util.cache_from_source(name) for name in new):
+            with contextlib.suppress(OSError):  # where its folder is a file, say: the cause of it all
+                path.unlink()
+        return {}
+
+
+def lay_former_bytecode(
+    listing: Listing, former: Former | None, compiled: Mapping[str, str], installed: Installed
+) -> dict[str, str]:
+    """Lay the bytecode that we made for the former package beside sources that are the same; return the digests.
+
+    The proof is quicker by it; what of it the package does not need is taken away again.  Bytecode is
+    what runs, and nobody reads it: what the project's code made, or has put in the place of ours, must
+    not come back once the project is clean.
+    """
+    laid: dict[str, str] = {}
+    if former is None:
+        return laid
+    files = {name: (path, status) for name, path, status in listing}
+    for name, digest in compiled.items():
+        if source_of(name) not in files or source_of(name) not in installed.owners or name not in former.names:
+            continue
+        source, status = files[source_of(name)]
+        is_ours = former.written.get(source_of(name)) == since_when(status)
+        if name in files:  # kept, unless the project made it
+            path, status = files[name]
+            if former.written.get(name) == since_when(status):
+                if is_ours:
+                    laid[name] = digest
+                else:
+                    path.unlink()
+            continue
+        content, target = former.read(name), importlib.util.cache_from_source(str(source))
+        is_of_this_python = os.path.basename(target) == os.path.basename(name)
+        fits = is_of_this_python and content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
+        if fits and bytecode_digest(source, content) == digest and not os.path.islink(os.path.dirname(target)):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            former.extract(name, target)
+            laid[name] = digest
+    return laid
+
+
+def source_of(name: str) -> str:
+    """Return the name of the module that this bytecode was made of; of any other file, its own name."""
+    return re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
+
+
+def bytecode_digest(source: Path, content: bytes) -> str:
+    """Return the SHA-256, in hex, of a module and its bytecode."""
+    return hashlib.sha256(hashlib.sha256(source.read_bytes()).digest() + content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A package with its bytecode."""
+
+    files: Listing
+    digests: Mapping[str, str]
+    """What ``bytecode_digest`` says of the bytecode that we made for dependencies, now or before."""
+    warnings: tuple[str, ...] = ()
+
+
+def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, job: Job) -> Compiled:
+    """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
+
+    Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
+    What make_dist.sh compiled itself stays, and of what was laid that which is needed.  Of what bytecode
+    would make too large for Lambda some goes without, with a warning.
+    """
+    space, setting = job.space, job.settings.bytecode
+    listing = walk(space.staging) if proof.listing is None else proof.listing
+    if setting == "none":
+        return Compiled(listing, {})
+    files = {name: (path, status) for name, path, status in listing}
+    every = setting == "all" or job.settings.proof == "off"
+    names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
+    wanted = {importlib.util.cache_from_source(name): files[name][0] for name in names}
+    digests: dict[str, str] = {}
+    for name in laid.keys() & files.keys():
+        is_intact = {name, source_of(name)} <= proof.intact
+        if name in wanted and (is_intact or bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]):
+            digests[name] = laid[name]
+        else:
+            files.pop(name)[0].unlink()
+    before = files.keys() - laid.keys()
+    missing = [name for name in names if importlib.util.cache_from_source(name) not in files]
+    if missing:
+        new = run_compiler({name: files[name][1].st_size for name in missing}, None, installed, job)
+        digests |= {name: digest for name, digest in new.items() if source_of(name) in installed.owners}
+        files = {name: (path, status) for name, path, status in walk(space.staging)}
+    total = sum(status.st_size for _, status in files.values()) + proof.layer_bytes
+    over, left_out = total - MAX_UNZIPPED_BYTES, 0
+    for name in sorted(files.keys() - before, reverse=True):
+        if over > 0:
+            path, status = files.pop(name)
+            path.unlink()
+            over, left_out = over - status.st_size, left_out + 1
+    for name in sorted(files.keys() & wanted.keys() - before):
+        if source_of(name) in installed.owners and name not in digests:
+            digests[name] = bytecode_digest(wanted[name], files[name][0].read_bytes())
+    told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
+    return Compiled(
+        files=[(name, *each) for name, each in files.items()],
+        digests={name: digests[name] for name in sorted(digests.keys() & files.keys())},
+        warnings=(f"with all bytecode the package would unzip to {told}",) if left_out else (),
+    )
+
+
+def run_compiler(
+    sizes: Mapping[str, int], modules: Sequence[str] | None, installed: Installed, job: Job
+) -> dict[str, str]:
+    """Compile modules in staging, by the bytes of each, or those of them that some of them import.
+
+    Returns what ``bytecode_digest`` says of the bytecode.  Raises PackageError if that fails other than by what
+    they hold.
+    """
+    answer = job.space.root / "compiled.json"
+    answer.unlink(missing_ok=True)
+    question = {
+        "root": str(job.space.staging),
+        "sizes": dict(sizes),
+        "modules": modules,
+        "checked": [name for name in sizes if name not in installed.owners],
+        "workers": os.cpu_count(),
+        "answer": str(answer),
+    }
+    if not sizes:
+        return {}
+    try:
+        job.shell.run(replace(compiler_command(job.space), stdin=json.dumps(question).encode()))
+        return dict(json.loads(answer.read_bytes()))
+    except CommandFailed as error:
+        refuse_if_disk_full(error, job.space)
+        raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
+
+
+def compiler_command(space: Workspace) -> Command:
+    """Return the command of the child that compiles modules."""
+    return Command(own_program(compile_modules, "-S", uses=[compile_module, imports_of]), space.root, is_ours=True)

@@ -1,0 +1,65 @@
+"""A program that imports a handler as Lambda does."""
+
+from __future__ import annotations
+
+
+def import_handler() -> None:
+    """Import a handler as Lambda does, and write down what that took.  Runs as a program of its own.
+
+    The program is this function's source and nothing else (see ``try_import``): the names of this
+    file, and the modules that it loads, must not be there.
+    """
+    import gc
+    import importlib
+    import json
+    import os
+    import signal
+    import site
+    import sys
+    import traceback
+
+    gc.set_threshold(1_000_000)  # in what is all new there is no garbage, and to look for it takes a tenth of the time
+    job = json.load(sys.stdin)
+    task = job["path"][0] + "/"
+    sought = set()
+
+    class Misses:
+        """The last of the finders: it is asked for a module when no other knows it."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            sought.add(name.replace(".", "/"))
+
+    def watch(event: str, args: tuple[object, ...]) -> None:
+        if event in ("open", "os.listdir", "os.scandir") and isinstance(args[0], (str, bytes, os.PathLike)):
+            name = os.path.join(task, os.fsdecode(args[0]))
+            if name.startswith(task):
+                sought.add(os.path.normpath(name)[len(task) :])
+
+    os.chdir(task)
+    os.environ.clear()
+    os.environ.update(job["environ"])
+    sys.path[:] = [*job["path"], *(each for each in sys.path if each not in job["path"])]
+    sys.meta_path.append(Misses)
+    sys.addaudithook(watch)
+    signal.alarm(job["seconds"])
+    failure, hopeless = None, False
+    try:
+        for each in job["sites"]:
+            site.addsitedir(each)
+        module = importlib.import_module(job["module"])
+        if not hasattr(module, job["function"]):
+            failure, hopeless = f"{job['module']} defines no {job['function']!r}", True
+    except BaseException as error:
+        traceback.print_exc()
+        failure = traceback.format_exception_only(error)[-1].strip()
+        hopeless = isinstance(error, (ImportError, SyntaxError))
+    files = [str(getattr(each, "__file__", None)) for each in list(sys.modules.values())]
+    loaded = [os.path.relpath(name, task) for name in files if name.startswith(task)]
+    missed = [name for name in sought if not os.path.lexists(task + name)]
+    said = {"loaded": loaded, "sought": missed, "failure": failure, "hopeless": hopeless}
+    with open(job["answer"], "x") as file:
+        json.dump(said, file)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # not held up by threads that the import has started

@@ -1,0 +1,326 @@
+"""Proving that the handler can be imported from the package."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import site
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from yo_dawg.control.clients import aws_says
+from yo_dawg.control.functions import hide_environment
+from yo_dawg.control.packages import fetch_from_aws
+from yo_dawg.digests import in_hex
+from yo_dawg.disk import refuse_if_disk_full
+from yo_dawg.errors import PackageError, YoDawgError
+from yo_dawg.process import MAX_ANSWER, Command, CommandFailed, own_program
+from yo_dawg.text import nearest, printable
+from yo_dawg.trees import close_tree, move, open_folders
+from yo_dawg.workshop.package.importer import import_handler
+from yo_dawg.workshop.package.layers import unpack_layer
+from yo_dawg.workshop.package.prune import DROPPED, restore
+from yo_dawg.workspace import check_workspace, remove_tree
+
+if TYPE_CHECKING:
+    from yo_dawg.control.functions import Target
+    from yo_dawg.control.job import Job
+    from yo_dawg.trees import Listing
+    from yo_dawg.workshop.package.prune import Pruned
+
+SECONDS_TO_IMPORT = 30
+"""Lambda itself gives an import 10 seconds before it starts it anew."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What importing the handler came to."""
+
+    loaded: frozenset[str] = frozenset()
+    """The modules' files that the import loaded, relative to staging."""
+    sought: frozenset[str] = frozenset()
+    """What it looked for and did not find: modules as paths without suffix, files as they are."""
+    failure: str | None = None
+    """What it failed with, in one line."""
+    hopeless: bool = False
+    """Whether it would fail in Lambda just so: a module that is missing, or is no Python."""
+    tail: str = ""
+    """The last lines of what it printed, the traceback among them."""
+    with_layers: bool = True
+    """Whether all of the function's layers were there."""
+    layer_bytes: int = 0
+    """What they unzip to."""
+    intact: frozenset[str] = frozenset()
+    """The files that nobody has touched since before the import."""
+    listing: Listing | None = None
+    """All that there is after it, if somebody has looked."""
+
+
+NO_LAYERS = "none"
+"""What is not there, for functions without layers: the builder's own are none of theirs."""
+
+
+def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
+    """Fetch a function's layers and unpack them over each other, as Lambda does in /opt.
+
+    Returns the folder and the bytes of all of them, as Lambda counts; None if one cannot be had.
+    """
+    folder, total = job.space.layers / (target.name if target.layers else NO_LAYERS), 0
+    archive = job.space.root / "layer.zip"
+    for arn in target.layers:
+        try:
+            with aws_says(f"read the layer {arn}"):
+                content = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]
+            with archive.open("w+b") as file:
+                fetch_from_aws(content["Location"], file)
+                file.seek(0)
+                if hashlib.file_digest(file, "sha256").hexdigest() != in_hex(content["CodeSha256"]):
+                    raise OSError("it has another SHA-256 than Lambda says")
+            # In a child, since it is another's.
+            said = job.shell.run(Command([*own_program(unpack_layer, "-S"), archive, folder], job.space.root))
+            total += int(said.split()[-2])
+        except (YoDawgError, CommandFailed, OSError, LookupError, ValueError) as error:
+            told = error.tail if isinstance(error, CommandFailed) else str(error)
+            job.log.say(f"Warning: the layer {arn} cannot be read: {printable(told)}.")
+            return None
+    return folder, total
+
+
+def prove(
+    pruned: Pruned, target: Target, job: Job, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[Proof, Pruned]:
+    """Import the target's handler from staging; what pruning took and the import misses is put back.
+
+    An import that fails without naming what it misses is tried once more with everything back: if
+    that mends it, pruning broke it.  What the project drops stays away: many an import has a use for
+    what it can do without.
+    """
+    if job.settings.proof == "off":
+        return Proof(), pruned
+    space = job.space
+    hide_environment(target, job.log)
+    layers = fetch_layers(target, job)
+    while True:
+        proof = try_import(target, layers, job, meanwhile)
+        found = {name: each for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
+        groups = {each.group for each in found.values() if each.reason != DROPPED}
+        if not groups:
+            break
+        pruned = restore(space, pruned, dict.fromkeys(sorted(groups), f"the import of {target.handler} looks for it"))
+    if proof.failure and pruned.taken:
+        reason = f"{target.handler} cannot be imported without it"
+        ours = {each.group for each in pruned.taken.values() if each.reason != DROPPED}
+        whole = restore(space, pruned, dict.fromkeys(ours, reason))
+        again = try_import(target, layers, job, meanwhile)
+        if not again.failure:
+            return again, whole
+        move(pruned.taken, space.staging, space.pruned)
+    if proof.failure and found:
+        told = f"{proof.failure} (it looks for {min(found)}, which drop in pyproject.toml takes away)"
+        proof = replace(proof, failure=told)
+    return proof, pruned
+
+
+def prove_all(
+    pruned: Pruned, targets: Sequence[Target], job: Job, meanwhile: Callable[[], object]
+) -> tuple[list[tuple[Target, Proof]], Pruned]:
+    """Prove the package for each function that gets it; once that goes on, begin something else."""
+    proofs = []
+    if job.settings.proof == "off":
+        meanwhile()
+    for target in targets:
+        proof, pruned = prove(pruned, target, job, meanwhile)
+        proofs.append((target, proof))
+    remove_tree(job.space.layers)
+    return proofs, pruned
+
+
+def is_sought(name: str, sought: frozenset[str]) -> bool:
+    """Say whether a file, or a folder that it is in, or the module that it is, is among what was sought."""
+    path = PurePosixPath(name)
+    return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
+
+
+def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwhile: Callable[[], object]) -> Proof:
+    """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
+    space, staging = job.space, str(job.space.staging)
+    answer = space.root / "proof.json"
+    remove_tree(answer)
+    module, _, function = target.handler.rpartition(".")
+    opt, layer_bytes = layers or ("/opt", 0)
+    runtime = job.settings.runtime_dir or "/var/runtime"
+    prover = prover_command(str(opt), job)
+    environ = {
+        **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
+        "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.builder.runtime}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(target.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": target.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": target.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{'0' * 32}",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
+        "LAMBDA_RUNTIME_DIR": runtime,
+        "LAMBDA_TASK_ROOT": staging,
+        "LANG": "en_US.UTF-8",
+        **({} if job.builder.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
+        **prover.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
+        "PWD": staging,
+        "PYTHONPATH": runtime,
+        "SHLVL": "0",
+        "TMPDIR": str(space.scratch),
+        "TZ": ":UTC",
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+        "_HANDLER": target.handler,
+        **{
+            name: re.sub("(^|:)/opt(?=/|:|$)", rf"\g<1>{opt}", value.replace("/var/task", staging))
+            for name, value in target.environment.items()
+        },
+    }
+    # As Lambda's own /var/runtime/bootstrap.py does: layers come after the package, unless the function has a
+    # PYTHONPATH of its own; the .pth files of both are read; and what the runtime brings comes last.
+    has_own_path = bool(target.environment.get("PYTHONPATH"))
+    own_path = [each for each in environ["PYTHONPATH"].split(":") if each] if has_own_path else []
+    of_layers = [f"{opt}/python/lib/{job.builder.runtime}/site-packages", f"{opt}/python"]
+    sites = [staging] if own_path else [staging, *of_layers]
+    question = {
+        "module": module.replace("/", "."),
+        "function": function,
+        "path": [*sites, *own_path, *site.getsitepackages(), runtime],
+        "sites": sites,
+        "environ": environ,
+        "seconds": SECONDS_TO_IMPORT,
+        "answer": str(answer),
+    }
+    trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
+    for tree in trees:
+        close_tree(tree)
+    try:
+        printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()), meanwhile)
+        ending = "ended the process"
+    except CommandFailed as error:
+        refuse_if_disk_full(error, space)
+        printed, ending = error.tail, error.ending
+    check_workspace(space, PackageError)
+    for tree in trees:
+        open_folders(tree)
+    proof = read_proof(answer, CommandFailed(0, printed.splitlines()).tail, ending)
+    return replace(
+        proof,
+        failure=proof.failure and job.log.mask(proof.failure),
+        with_layers=layers is not None,
+        layer_bytes=layer_bytes,
+    )
+
+
+def prover_command(opt: str, job: Job) -> Command:
+    """Return the command of the child that imports a handler, with layers in a folder."""
+    staging = job.space.staging
+    libraries = ":".join(filter(None, [job.settings.library_path, f"{staging}", f"{staging}/lib", f"{opt}/lib"]))
+    return Command(own_program(import_handler, "-s"), job.space.root, {"LD_LIBRARY_PATH": libraries})
+
+
+def read_proof(path: Path, tail: str, ending: str) -> Proof:
+    """Read what the child says of an import; a project's code ran in it, and it may say anything."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            said = json.loads(file.read(MAX_ANSWER))
+        return Proof(
+            loaded=frozenset(str(name) for name in said["loaded"]),
+            sought=frozenset(str(name) for name in said["sought"]),
+            failure=said["failure"] and printable(str(said["failure"])),
+            hopeless=said["hopeless"] is True,
+            tail=tail,
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return Proof(failure=f"the import {ending}", tail=tail)
+
+
+def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
+    """Raise PackageError for an import that failed, or return a warning where it might work in Lambda.
+
+    It might where the function has layers that could not be read; and, unless the operator set
+    proof = require, where it failed for another reason than a missing module: it may want the
+    network, or credentials.
+    """
+    if proof.failure is None:
+        return []
+    hopeless = proof.hopeless and proof.with_layers
+    text = f"The handler {target.handler} of {target.name} cannot be imported from the package: {proof.failure}"
+    if not hopeless and setting != "require":
+        return [
+            f"{text.rstrip('.')}. It may work in Lambda, with what the builder has not; its traceback is in the log"
+        ]
+    advice = (
+        "Is it named in the requirements, or copied by make_dist.sh?"
+        if hopeless
+        else "The import has the function's environment variables, but no credentials; proof = warn in config.ini "
+        "would deploy it all the same."
+    )
+    raise PackageError(f"{text.rstrip('.')}. {advice} The last lines of the import:\n{proof.tail}")
+
+
+def check_handler(staging: Path, target: Target) -> list[str]:
+    """Raise PackageError if the function's handler is not in the package; return warnings.
+
+    Where the function has layers, the module may be in one of them, and only a warning is given.
+    """
+    module_name, _, function = target.handler.rpartition(".")
+    module = staging / module_name.replace(".", "/")
+    source = next(
+        (path for path in (module.with_name(module.name + ".py"), module / "__init__.py") if path.is_file()),
+        None,
+    )
+    if source is None:
+        if any(module.parent.glob(f"{module.name}.*.so")):
+            return []
+        if target.layers:
+            return [f"the handler {target.handler} is not in the package; it must be in one of the function's layers"]
+        there = sorted(printable(path.name) for path in staging.glob("*.py"))
+        raise PackageError(
+            f"The handler of {target.name} is {target.handler!r}, but the package has no "
+            f"{module.relative_to(staging)}.py. Python files at its root: {', '.join(there[:10]) or 'none'}. "
+            "Change the function's Handler, or what make_dist.sh copies."
+        )
+    try:
+        names = bound_names(source.read_bytes())
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error) or "too complex"
+        raise PackageError(
+            f"{source.relative_to(staging)}, which the handler {target.handler!r} is in, is not valid Python: {reason}."
+        ) from None
+    if function not in names and "*" not in names:
+        raise PackageError(
+            f"The handler of {target.name} is {target.handler!r}, but {source.relative_to(staging)} defines no "
+            f"{function!r}{nearest(function, dict.fromkeys(names))}. Change the function's Handler or the module."
+        )
+    return []
+
+
+def bound_names(source: bytes) -> set[str]:
+    """Return the names that a module binds at its top level; "*" stands for a star import."""
+    names: set[str] = set()
+    todo: list[ast.AST] = list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+        elif not isinstance(node, ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return names

@@ -1,0 +1,110 @@
+"""What a project itself says of its package, in [tool.yo-dawg]."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yo_dawg.errors import PackageError
+from yo_dawg.process import Command, CommandFailed, program
+from yo_dawg.text import nearest, printable
+from yo_dawg.trees import tree_files
+from yo_dawg.workspace import HERE
+
+if TYPE_CHECKING:
+    from yo_dawg.workshop.package.install import Installer
+
+SECONDS_TO_MATCH = 30
+"""A pattern can be made to match for ever."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a project itself says of its package, in [tool.yo-dawg] of its pyproject.toml."""
+
+    keep: frozenset[str] = frozenset()
+    """Files, relative to the package's root, that stay whatever we think of them."""
+    drop: frozenset[str] = frozenset()
+    """Files that go."""
+    warnings: tuple[str, ...] = ()
+
+
+def read_patterns(project: Path) -> dict[str, list[str]]:
+    """Read the patterns in a project's pyproject.toml; raise PackageError for what makes no sense."""
+    path = project / "pyproject.toml"
+    text = path.read_bytes() if path.is_file() else b""
+    if b"yo-dawg" not in text:
+        return {}  # whatever else it may hold
+    where = "[tool.yo-dawg] in pyproject.toml"
+    try:
+        tools = tomllib.loads(text.decode()).get("tool")
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{where} cannot be read: that is not valid TOML: {error}.") from None
+    table = tools.get("yo-dawg", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise PackageError(f"{where} is no table.")
+    for name, value in table.items():
+        if name not in ("keep", "drop"):
+            raise PackageError(f"{where} has no {name!r}{nearest(name, dict.fromkeys(['keep', 'drop']))}.")
+        if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
+            raise PackageError(f'{name} in {where} must be a list of patterns, such as ["pkg/data/", "!*.json"].')
+    return table
+
+
+def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
+    """Find the files, installed (some are pruned already) or the project's, that its patterns match."""
+    checkout, space = installer.checkout, installer.space
+    patterns = read_patterns(checkout.project)
+    if not any(patterns.values()):
+        return Rules()
+    top = "" if checkout.project == checkout.root else f"{checkout.project.relative_to(checkout.root).as_posix()}/"
+    names = sorted({name for name, _ in tree_files(space.staging)} | set(pruned))
+    names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
+    answer = space.root / "matched.json"
+    job = {"patterns": patterns, "names": names, "answer": str(answer), "seconds": SECONDS_TO_MATCH}
+    worker = Command(
+        program("yo_dawg.workshop.package.rules"),
+        cwd=space.root,
+        environ={"PYTHONPATH": f"{HERE}:{installer.toolchain.packages}"},
+        stdin=json.dumps(job).encode(),
+    )
+    try:
+        installer.shell.run(worker)
+        said = json.loads(answer.read_bytes())
+    except (CommandFailed, OSError, ValueError) as error:
+        how = f"the search {error.ending}.{error.quoted_tail}" if isinstance(error, CommandFailed) else str(error)
+        raise PackageError(
+            "The patterns in [tool.yo-dawg] in pyproject.toml cannot be matched; with several * in one name that may "
+            f"take for ever: {how}"
+        ) from None
+    idle = [f"the pattern {printable(each)!r} in [tool.yo-dawg] matches nothing" for each in said["idle"]]
+    return Rules(frozenset(said.get("keep", ())), frozenset(said.get("drop", ())), tuple(idle))
+
+
+def match_worker() -> None:
+    """Match names with patterns in gitignore's syntax, which Dulwich knows.  Runs as a program of its own."""
+    from dulwich.ignore import IgnoreFilter
+
+    job = json.load(sys.stdin)
+    signal.alarm(job["seconds"])
+
+    def matched(patterns: Sequence[str]) -> list[str]:
+        rules = IgnoreFilter([os.fsencode(each) for each in patterns])
+        return [name for name in job["names"] if rules.is_ignored(name) is True]
+
+    answer: dict[str, list[str]] = {what: matched(patterns) for what, patterns in job["patterns"].items()}
+    every = [each for patterns in job["patterns"].values() for each in patterns]
+    answer["idle"] = [each for each in every if not matched([each.removeprefix("!")])]
+    with open(job["answer"], "x") as file:
+        json.dump(answer, file)
+
+
+if __name__ == "__main__":
+    match_worker()
