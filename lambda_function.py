@@ -23,15 +23,19 @@ ledger in S3 (locks/FUNCTION) says who builds it now, and what was built.
 
 Lambda has no git, no ssh and no compiler, and only /tmp can be written.  All
 directories above lie in one workspace, /tmp/yo-dawg, which is made afresh for
-each invocation and removed at its end.  What an environment keeps for its next
-invocation, no project's code can change unseen: see ``Shelf``.
+each invocation and removed at its end.
 
-Who may do what.  This process, the handler, holds the role's credentials and
-runs nothing but this file, the standard library and boto3.  All that touches
-foreign bytes runs in children: Dulwich (this same file, started as a program:
-see ``run_git_worker``), uv, make_dist.sh.  Children get an environment built from
-nothing, cannot read this process's memory, and are killed, with everything
-they started, before the next stage begins.
+Where things are.  This file tells what each action does, stage by stage; how it
+is done stands in the rooms of yo_dawg/:
+
+control/     runs in this process, which holds the role's credentials: AWS, the
+             ledger, deploying, rolling back.  It neither parses, imports,
+             inflates nor scans anything that somebody else made.
+workshop/    holds no credentials of AWS: programs that control starts, gives
+             open files, and reads short answers of.  git/ clones with Dulwich
+             and ends; package/ makes 3 to 7 of the above.  They get an
+             environment built from nothing, cannot read this process's memory,
+             and are killed with everything that they started.
 
 Errors are raised, not returned: their class and message are what the caller
 sees as errorType and errorMessage.
@@ -42,43 +46,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.archives import SHELF
-from yo_dawg.builder import Builder, own_digest
+from yo_dawg.builder import Builder
+from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.control.clients import make_clients
-from yo_dawg.control.clone import look_at_ref, look_command, look_program
 from yo_dawg.control.deploy import deploy_all, rehearse
 from yo_dawg.control.doctor import CHECKS, check_function, look_around, try_out
 from yo_dawg.control.functions import check_deployable, look_at_target, preflight
+from yo_dawg.control.git import can_look, clone, look_at_ref
 from yo_dawg.control.job import Job
-from yo_dawg.control.package import (
-    Before,
-    Early,
-    build_inputs,
-    fetch_project,
-    former_package,
-    make_package,
-    read_bundle,
-    store_bundle,
-    take_over,
-    unchanged,
-)
-from yo_dawg.control.packages import Package, keep_present, store_package
-from yo_dawg.control.records import aftermath, close_books, earlier_answer, failure, note_commit, seconds, take_ledgers
-from yo_dawg.control.results import build_result, deployment_result, package_result
+from yo_dawg.control.manifests import Manifest, build_inputs, may_be_unchanged, read_manifest, store_manifest
+from yo_dawg.control.package import gather, make_package
+from yo_dawg.control.packages import Package, store_package
+from yo_dawg.control.records import aftermath, close_books, earlier_answer, failure, note_commit, take_ledgers
+from yo_dawg.control.results import bootstrap_result, build_result, rollback_result
 from yo_dawg.control.rollback import find_package
 from yo_dawg.control.secrets import source_from_settings
 from yo_dawg.control.store import Store
-from yo_dawg.control.toolchain import (
-    git_worker_command,
-    kept_toolchain,
-    store_toolchain,
-    stored_toolchain,
-    toolchain_key,
-)
+from yo_dawg.control.toolchain import is_stored, store_toolchain, stored_toolchain
+from yo_dawg.control.workshop import Workshop, make_toolchain
 from yo_dawg.deadline import deadline
 from yo_dawg.disk import disk_troubles
 from yo_dawg.errors import BuildInProgress, YoDawgError
@@ -95,111 +83,87 @@ from yo_dawg.killing import give_back_memory, kill_leftovers, protect_process
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
-from yo_dawg.text import size
-from yo_dawg.workshop.make_toolchain import collect_toolchain, install_toolchain, make_virtualenv, zip_toolchain
-from yo_dawg.workshop.package.install import look_at_installed
-from yo_dawg.workshop.package.reuse import drop_kept, install_inputs, keep_dependencies, still_fits
-from yo_dawg.workspace import clear, put_python_on_path, workspace
+from yo_dawg.toolchain import TOOLCHAIN_PARTS
+from yo_dawg.workspace import put_python_on_path, workspace
 
 if TYPE_CHECKING:
     from yo_dawg.builder import LambdaContext
+    from yo_dawg.control.functions import Target
+    from yo_dawg.control.git import Cloned
     from yo_dawg.events import Request
 
 
 def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     """Make the toolchain in a virtualenv, prove it, and store it; do nothing if the stored one fits."""
-    space, store, log = job.space, job.store, job.log
-    with log.step("look", "[1/5] look for a toolchain"):
-        stored = None if request.force else stored_toolchain(store, job.builder, space)
-        ours = stored is not None and stored.get("code") == own_digest()
-        fits = ours and all(store.holds(toolchain_key(each), each) for each in (stored or {})["parts"].values())
+    with job.log.step("look", "[1/5] look for a toolchain"):
+        stored = None if request.force else stored_toolchain(job.store, job.builder)
+        fits = stored is not None and is_stored(stored, job.store)
     if stored is not None and fits:
-        log.say("The stored toolchain fits.")
+        job.log.say("The stored toolchain fits.")
         return bootstrap_result("unchanged", stored, job)
-    with log.step("virtualenv", "[2/5] make a virtualenv"):
-        virtualenv = make_virtualenv(space, job.shell)
-    with log.step("install", "[3/5] install the toolchain"):
-        install_toolchain(virtualenv, space, job.shell)
-        toolchain = collect_toolchain(virtualenv, space, job.shell)
-        packages = list(look_at_installed(toolchain.packages).names)
-    with log.step("zip", "[4/5] zip"):
-        archives = zip_toolchain(toolchain, space)
-        zipped = ", ".join(f"{size(archive.zip_bytes)} for {part}" for part, archive in archives.items())
-        log.quote(f"{sum(archive.files for archive in archives.values())} files, zipped {zipped}")
-    with log.step("upload", "[5/5] upload"):
-        made = store_toolchain(archives, packages, job.builder, store)
+    zips, packages = make_toolchain([*TOOLCHAIN_PARTS], job)  # stages 2 to 4
+    with job.log.step("upload", "[5/5] upload"):
+        made = store_toolchain(zips, packages, job.builder, job.store)
     return bootstrap_result("bootstrapped", made, job)
-
-
-def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """Return bootstrap's answer (contract §5).  The zip that it names is the one with Dulwich."""
-    return {
-        "status": status,
-        "toolchain": {
-            "s3_uri": job.store.uri(toolchain_key(made["parts"]["git"])),
-            "sha256": made["parts"]["git"],
-            "packages": made["packages"],
-        },
-        "seconds": seconds(job.log),
-    }
 
 
 def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     """Build one project, and deploy it to each of the functions; of what has not changed, do no more than is needed."""
     names = [function_name(each) for each in request.functions]
-    # What a clone takes is laid out while AWS and the Git host are asked, if it need not be fetched for that.
-    early = job.aside.submit(kept_toolchain, job)
     found = [look_at_target(job.aws, name, job.builder) for name in names]
-    before = None if request.force else read_bundle(found[0], job)
-    may_look = before is not None and before.pinned and not request.dry_run
-    if may_look:  # its interpreter is there by the time that this is the only build
-        job.shell.prepare(look_program(job.space))
+    manifest = None if request.force else read_manifest(found[0], job)
+
     take_ledgers(names, request, job)
     source = source_from_settings(job.settings, job.aws, request.repo_name, job.log)
-    if may_look and (look := look_command(source, request, job.space)):
-        job.shell.prepare(look)
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
     if not request.force and found[0].code_sha256 != targets[0].code_sha256:
-        before = read_bundle(targets[0], job)
-    if before and before.pinned and not request.dry_run and (commit := look_at_ref(source, request, job)):
-        note_commit(*commit, job)
-        if answer := earlier_answer(request, targets, job) or unchanged(before, request, targets, job):
+        manifest = read_manifest(targets[0], job)
+
+    # Where the index has no say, the commit alone tells whether there is anything to build.
+    if manifest and manifest.pinned and not request.dry_run and (seen := look_at_ref(source, request, job)):
+        note_commit(seen.commit, seen.ref, job)
+        if answer := earlier_answer(request, targets, job):
             return answer
-    if SHELF.kept and SHELF.kept.package != targets[0].code_sha256:
-        drop_kept(job.space)
-    former = job.aside.submit(former_package, targets[0], job)
-    lay = functools.cache(lambda: job.unpacking.submit(take_over, before, targets[0], former, job.space))
-    # Where the index has no say, they are most likely those of this build, too.
-    installer = fetch_project(source, request, Early(early, lay if before and before.pinned else None), job)
-    note_commit(installer.checkout.commit, installer.checkout.ref, job)
+        if may_be_unchanged(manifest, seen.commit, request, targets, job):
+            return deploy_unchanged(manifest, seen, request, targets, job)
+
+    materials = gather(targets, manifest, job)
+    cloned = clone(source, request, job)
+    note_commit(cloned.commit, cloned.ref, job)
     if answer := earlier_answer(request, targets, job):
         return answer
-    inputs = install_inputs(installer, job)  # before any code runs that could change what is read for it
-    fitting = before if before and still_fits(before, inputs, installer, job) else None
-    if fitting and (answer := unchanged(fitting, request, targets, job)):
-        return answer
-    compiled = before.compiled if before and job.settings.bytecode != "none" else {}
-    known = Before(former, lay, fitting, compiled, inputs, not request.dry_run)
-    made = make_package(installer, targets, known, job)
-    package_before, keeps = former.result(), not request.dry_run and job.settings.tmp_is_ours
-    keep = functools.partial(keep_dependencies, made, package_before.written if package_before else {}, job.space)
-    job.unpacking.submit(clear, job.space, keep if keeps else lambda: None)
-    told = package_result(made)
-    bundle = replace(made.bundle, build=build_inputs(made.checkout.commit, request, targets, job), result=told)
-    packages = [Package.of(name, made.archive.sha256, made.checkout.commit) for name in names]
-    SHELF.put(made.archive.hex_digest, made.archive.zipped)
+    made = make_package(request, targets, cloned, materials, job)
+    if isinstance(made, Manifest):
+        return deploy_unchanged(made, cloned, request, targets, job)
+
+    packages = [Package.of(name, made.code_sha256, cloned.commit) for name in names]
+    ARCHIVES.put(packages[0].hex_digest, made.file)
     with job.log.step("deploy", f"[8/8] deploy {', '.join(names)}"):
         if request.dry_run:
             deployments = [rehearse(package, target, job) for package, target in zip(packages, targets, strict=True)]
         else:
-            job.keeping[names[0]] = job.aside.submit(keep_present, targets[0], request, job)
-            noted = [job.aside.submit(store_bundle, package, bundle, job) for package in packages]
-            for package in packages if not made.is_stored else ():
-                store_package(package, made.archive, job)
-            for each in noted:
-                each.result()
+            known = Manifest(
+                build=build_inputs(cloned.commit, request, targets, job),
+                result=made.result,
+                pinned=made.manifest.get("pinned") is True,
+                dependencies=made.manifest,
+            )
+            for package in packages:
+                store_package(package, made.file, job)
+                store_manifest(package, known, job)
             deployments = deploy_all(packages, targets, request, job)
-    return build_result(told, request, deployments, job)
+    return build_result(made.result, request, deployments, job)
+
+
+def deploy_unchanged(
+    manifest: Manifest, cloned: Cloned, request: BuildRequest, targets: Sequence[Target], job: Job
+) -> dict[str, Any]:
+    """Deploy what the functions run already, since a build would make just that: publish, test, move the alias."""
+    job.log.say(f"{targets[0].code_sha256} was built from just this before.")
+    packages = [Package.of(target.name, target.code_sha256, cloned.commit) for target in targets]
+    with job.log.step("deploy", f"[8/8] deploy {', '.join(target.name for target in targets)}"):
+        deployments = deploy_all(packages, targets, request, job)
+    return build_result({**manifest.result, "ref": cloned.ref}, request, deployments, job)
 
 
 def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
@@ -214,17 +178,7 @@ def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
         package = find_package(request.to, target, job)
     with job.log.step("deploy", f"[2/2] put back {package.commit or package.code_sha256}"):
         (deployment,) = deploy_all([package], [target], request, job)
-    for warning in deployment.warnings:
-        job.log.say(f"Warning: {warning}.")
-    return {
-        **deployment_result(request, [deployment]),
-        "commit": package.commit,
-        "code_sha256": package.code_sha256,
-        "package": {"s3_uri": deployment.s3_uri},
-        "warnings": list(deployment.warnings),
-        "log": None,
-        "seconds": seconds(job.log),
-    }
+    return rollback_result(package, deployment, request, job)
 
 
 def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
@@ -236,7 +190,7 @@ def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
             findings.append(try_out(job, ("function", functools.partial(check_function, pattern))))
     for each in findings:
         job.log.say(f"{'ok' if each['ok'] else '!!'} {each['name']}: {each['says']}")
-    return {"status": "well" if all(each["ok"] for each in findings) else "ill", "findings": findings}
+    return {"status": "ok" if all(each["ok"] for each in findings) else "problems", "findings": findings}
 
 
 ACTIONS: Mapping[type[Any], Callable[[Any, Job], dict[str, Any]]] = {
@@ -264,8 +218,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
         raise
     finally:
         job.shell.close()  # before the books are: what still runs could go on for ever
-        job.aside.shutdown(wait=False, cancel_futures=True)
-        job.unpacking.shutdown(cancel_futures=True)
+        job.workshop.close()
         close_books(request, result, job, context)
     return result
 
@@ -285,8 +238,6 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     give_back_memory()
     if settings.tmp_is_ours:
         kill_leftovers()
-    if not isinstance(request, BuildRequest):
-        SHELF.kept = None  # and so it is swept out
     with (
         workspace(settings.tmp, tmp_is_ours=settings.tmp_is_ours) as space,
         contextlib.closing(Log(settings.secrets, space.root)) as log,
@@ -297,8 +248,10 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             log.say(f"Asked for by {builder.asked_by} ({builder.token}).")
         put_python_on_path(space)
         with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
-            if isinstance(request, BuildRequest):  # it gets ready while boto3 is imported
-                shell.prepare(git_worker_command(space))
+            workshop = Workshop(shell, space)
+            if isinstance(request, BuildRequest):  # they get ready while boto3 is imported
+                workshop.start(*(["look"] if can_look(settings.base_url, request.ref) else []), "git", "package")
             aws = make_clients()
             store = Store(aws.s3, settings.bucket, builder.name, builder.account)
-            return run_action(request, Job(settings, builder, space, log, shell, aws, store), context)
+            job = Job(settings, builder, space, log, shell, aws, store, workshop)
+            return run_action(request, job, context)

@@ -25,6 +25,7 @@ history LEDGER                       a function's ledger as a table
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -136,8 +137,9 @@ def follow(token: str, group: str, *aws: str) -> None:
 def package(target: str) -> None:
     """Write the function's zip: lambda_function.py, its rooms and pins, and the packages that travel with it."""
     sys.path.insert(0, str(CHECKOUT))
-    from yo_dawg.archives import write_zip
-    from yo_dawg.control.toolchain import requirement_group
+    from yo_dawg.toolchain import requirement_group
+    from yo_dawg.trees import walk
+    from yo_dawg.workshop.archive import ZLIB, CompressedCache, write_zip
 
     with tempfile.TemporaryDirectory(prefix="yo-dawg-") as scratch:
         tree = Path(scratch, "tree")
@@ -150,8 +152,10 @@ def package(target: str) -> None:
         pins.write_text(requirement_group(text, "function"), encoding="utf-8")
         install(pins, tree)
         make_portable(tree)
-        archive = write_zip(tree, Path(target))
-    print(archive.hex_digest, archive.sha256)
+        with open(target, "w+b") as file:
+            write_zip(walk(tree), file.fileno(), CompressedCache(ZLIB))
+            digest = hashlib.file_digest(file, "sha256").digest()
+    print(digest.hex(), base64.b64encode(digest).decode())
 
 
 def install(pins: Path, target: Path) -> None:

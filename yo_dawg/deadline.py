@@ -37,8 +37,9 @@ def deadline(milliseconds: int, log: Log) -> Iterator[None]:
         yield
     except OutOfTime as error:
         spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in log.seconds.items())
+        at = f", at {log.doing}" if log.doing else ""
         raise DeadlineError(
-            f'Out of time in "{log.stage}": {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
+            f'Out of time in "{log.stage}"{at}: {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
             f"invocation had are gone ({spent or 'none before it'}). If it did not hang, raise timeout "
             f'(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".{error}'
         ) from None

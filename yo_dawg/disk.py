@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yo_dawg.archives import SHELF
 from yo_dawg.errors import ConfigError, PackageError
 from yo_dawg.text import size
 
@@ -28,7 +27,6 @@ def refuse_if_disk_full(error: CommandFailed, space: Workspace) -> None:
 
 def disk_full(path: Path) -> ConfigError:
     """Return the error for a full /tmp, of which the next invocation gets all."""
-    SHELF.make_room(0)
     total = shutil.disk_usage(path.parent).total
     return ConfigError(
         f"{path.parent} is full: this project needs more than its {size(total)}. Raise ephemeral_storage (MB, at most "

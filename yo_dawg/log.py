@@ -11,6 +11,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from yo_dawg.report import message_in
+from yo_dawg.text import printable
+
 MAX_LOG_BYTES = 20_000_000
 """What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
 
@@ -33,6 +36,9 @@ class Log:
         self.file = tempfile.TemporaryFile(dir=directory, buffering=0) if directory else None  # noqa: SIM115
         self._room = MAX_LOG_BYTES
         self.stage = "starting"
+        self.doing = ""
+        """What the stage is at, where its title alone would not tell."""
+        self._titles: dict[str, str] = {}
         self.aftermath: Callable[[], str] | None = None
         """Says what a failure leaves behind, once something is being changed."""
         self.seconds: dict[str, float] = {}
@@ -66,17 +72,46 @@ class Log:
         """Print a line of a tool's output, indented under its stage."""
         self.say(f"      {text}")
 
+    def begin(self, name: str, title: str) -> None:
+        """Tell that a stage begins."""
+        self._titles[name], self.stage, self.doing = title, title, ""
+        self.say(f"{title} …")
+
+    def end(self, name: str, seconds: float) -> None:
+        """Keep a stage's seconds under its name, and tell them."""
+        self.seconds[name] = seconds
+        self.say(f"{self._titles.get(name, name)} … {seconds:.1f} s")
+
     @contextlib.contextmanager
     def step(self, name: str, title: str) -> Iterator[None]:
-        """Tell that a stage begins and, at its end, how long it took; keep its seconds under name."""
-        self.stage = title
-        self.say(f"{title} …")
+        """Tell that a stage begins and, at its end, how long it took."""
+        self.begin(name, title)
         started = time.monotonic()
         try:
             yield
         finally:
             self.seconds[name] = round(time.monotonic() - started, 3)
-        self.say(f"{title} … {self.seconds[name]:.1f} s")
+        self.end(name, self.seconds[name])
+
+    def hear(self, line: str) -> bool:
+        """Take down what a line of a workshop's program says, if it is a message; say whether it is.
+
+        A project's code has run below that program, so a message may hold anything.
+        """
+        match message_in(line):
+            case ["begin", str(name), str(title)]:
+                self.begin(printable(name), printable(title))
+            case ["end", str(name), float() | int() as seconds]:
+                self.end(printable(name), float(seconds))
+            case ["say", str(text)]:
+                self.say(printable(text))
+            case ["quote", str(text)]:
+                self.quote(printable(text))
+            case ["doing", str(text)]:
+                self.doing = printable(text)
+            case _:
+                return False
+        return True
 
     def close(self) -> None:
         """Close the file."""

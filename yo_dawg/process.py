@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
+from yo_dawg import channel
 from yo_dawg.killing import kill_below, kill_group, processes_below
 from yo_dawg.text import MAX_LINE, printable
+from yo_dawg.workspace import HERE
 
 if TYPE_CHECKING:
-    from yo_dawg.log import Log
     from yo_dawg.settings import Settings
     from yo_dawg.workspace import Workspace
 
@@ -33,8 +33,8 @@ TAIL_BYTES = 3500
 KEPT_LINES = 300
 """How much of it is searched for the reason of a failure."""
 
-MAX_ANSWER = 10_000_000
-"""Bytes; more is not read of what a child, in which a project's code has run, says of itself."""
+MAX_MESSAGE = 1 << 16
+"""A longer line of a program's messages is cut here."""
 
 
 class CommandFailed(Exception):
@@ -75,129 +75,131 @@ class Command:
     environ: Mapping[str, str] = field(default_factory=dict)
     """Variables beside those that every child gets."""
     stdin: bytes = field(default=b"", repr=False)
-    is_ours: bool = False
-    """No code of a project runs in it.  While any does, no prepared program may wait: it would be left alive."""
+
+
+class Listener(Protocol):
+    """Whoever hears what a program prints: the handler's log, or a program's report to it."""
+
+    def mask(self, text: str) -> str:
+        """Replace what nobody may see."""
+
+    def quote(self, text: str) -> None:
+        """Take down a line."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A program of the workshop that was started, and waits for its job."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    """Where it gets its job, see ``channel.send``."""
 
 
 class Shell:
-    """Runs programs, one at a time, and leaves nothing of them behind."""
+    """Runs programs, one at a time, and leaves nothing of them behind.
 
-    def __init__(self, environ: Mapping[str, str], log: Log) -> None:
-        """Give each program this environment and no other; its output goes to the log."""
+    One thread uses it.  When a program ends, and also when the alarm interrupts the wait for it, all that it started
+    is killed: whatever is found below this process, but for programs that were started and still wait for their job.
+    """
+
+    def __init__(self, environ: Mapping[str, str], log: Listener) -> None:
+        """Give each program this environment and no other; what it prints goes to the log."""
         self._environ = dict(environ)
         self._log = log
         self._spared = processes_below(os.getpid())
-        self._prepared: dict[int, tuple[Command, subprocess.Popen[bytes]]] = {}
+        self._waiting: dict[int, Child] = {}
 
-    def prepare(self, command: Command) -> None:
-        """Start a program that will be run later; called again with its input, give it that.
-
-        It gets ready until it wants its input.  Once a program runs that is not ours, it is killed.
-        """
-        process = self._take(replace(command, stdin=b"")) or self._start(command)
-        if command.stdin:
-            send(command.stdin, process)
-        self._prepared[process.pid] = command, process
-
-    def wake(self, command: Command) -> None:
-        """Tell a prepared program, by an empty line, that it may go on getting ready: its input will follow."""
-        for each, process in [*self._prepared.values()]:
-            if each == command:
-                with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or has its input
-                    os.write(cast(IO[bytes], process.stdin).fileno(), b"\n")
-
-    def run(self, command: Command, meanwhile: Callable[[], object] = lambda: None) -> str:
-        """Run a program to its end and return the tail of its output; raise CommandFailed.
-
-        Once it goes on, something else may be begun.  When it ends, and also when the alarm interrupts it, all that it
-        started is killed.
-        """
+    def run(self, command: Command) -> str:
+        """Run a program to its end and return the tail of its output; raise CommandFailed."""
         try:
-            return self._run(command, meanwhile)
+            process = self._start(command, subprocess.PIPE)
         except FileNotFoundError as error:
             raise CommandFailed(127, [str(error)]) from None
+        return self._finish(process, lambda: write_all(command.stdin, process))
 
-    def _start(self, command: Command) -> subprocess.Popen[bytes]:
+    def start(self, command: Command) -> Child:
+        """Start a program that gets ready, and waits until it is asked."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child = Child(self._start(command, theirs.fileno()), ours)
+        self._waiting[child.process.pid] = child
+        return child
+
+    def ask(
+        self, child: Child, job: Mapping[str, Any], files: Mapping[str, int], hear: Callable[[str], object]
+    ) -> None:
+        """Give a program its job, and let it run to its end; raise CommandFailed.
+
+        Each line that it prints is heard as it is: a program of ours prints messages, see ``report``.
+        """
+        del self._waiting[child.process.pid]
+
+        def give() -> None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError), child.channel:  # it has ended
+                channel.send(child.channel, job, files)
+
+        self._finish(child.process, give, hear)
+
+    def close(self) -> None:
+        """Kill what waits, and what may be left, should the alarm have rung in the midst of killing."""
+        while self._waiting:
+            _, child = self._waiting.popitem()
+            with child.process, child.channel:
+                kill_group(child.process)
+        kill_below(os.getpid(), self._spared)
+
+    def _start(self, command: Command, stdin: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  # an argument list, no shell
             [str(part) for part in command.argv],
             cwd=command.cwd,
             env={**self._environ, **command.environ},
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
-    def _run(self, command: Command, meanwhile: Callable[[], object]) -> str:
+    def _finish(
+        self, process: subprocess.Popen[bytes], give: Callable[[], object], hear: Callable[[str], object] | None = None
+    ) -> str:
         kept: deque[str] = deque(maxlen=KEPT_LINES)
-        told = self._take(command) if command.stdin else None
-        ready = told or self._take(replace(command, stdin=b""))
-        if not command.is_ours:
-            self._drop_prepared()
-        with ready or self._start(command) as process:
+        with process:
             try:
-                if told is None:
-                    send(command.stdin, process)
-                meanwhile()
-                for line in lines_of(process):
-                    masked = self._log.mask(line)
+                give()
+                for line in lines_of(process, MAX_LINE if hear is None else MAX_MESSAGE):
+                    if hear and hear(line):
+                        continue
+                    masked = self._log.mask(printable(line))
                     kept.append(masked)
                     self._log.quote(masked)
                 status = process.wait()
             finally:
                 kill_group(process)
-                kill_below(os.getpid(), self._spared | self._prepared.keys())
+                kill_below(os.getpid(), self._spared | self._waiting.keys())
         if status != 0:
             raise CommandFailed(status, kept)
         return "\n".join(kept)
 
-    def _take(self, command: Command) -> subprocess.Popen[bytes] | None:
-        pid = next((pid for pid, (each, _) in [*self._prepared.items()] if each == command), 0)
-        return self._prepared.pop(pid)[1] if pid else None
 
-    def close(self) -> None:
-        """Kill what may be left: what was not run, and more, should the alarm have rung in the midst of killing."""
-        self._drop_prepared()
-        kill_below(os.getpid(), self._spared)
-
-    def _drop_prepared(self) -> None:
-        while self._prepared:
-            _, (_, process) = self._prepared.popitem()
-            with process:
-                kill_group(process)
-
-
-def send(content: bytes, process: subprocess.Popen[bytes]) -> None:
+def write_all(content: bytes, process: subprocess.Popen[bytes]) -> None:
     """Give a process its input, all that it gets, unless it has ended."""
     with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
         stdin.write(content)
 
 
-source_text = functools.cache(inspect.getsource)
+def program(module: str, space: Workspace) -> Command:
+    """Return the command of one of the workshop's programs, which finds the builder's code and no more."""
+    return Command([sys.executable, "-P", "-s", "-m", module], space.root, {"PYTHONPATH": str(HERE)})
 
 
-def program(module: str) -> list[str | Path]:
-    """Return the arguments that run one of the workshop's programs; its PYTHONPATH must name the builder's folder."""
-    return [sys.executable, "-P", "-s", "-m", module]
+def script(module: str, *options: str) -> list[str | Path]:
+    """Return the arguments that run a file of the workshop's by itself, in an interpreter that finds none of ours."""
+    return [sys.executable, "-P", *options, HERE / f"{module.replace('.', '/')}.py"]
 
 
-def own_program(
-    program: Callable[[], None],
-    *options: str,
-    uses: Sequence[Callable[..., Any]] = (),
-    begins: str = "from __future__ import annotations",
-) -> list[str | Path]:
-    """Return the arguments that run a function of this file, with others that it uses, in a new interpreter.
-
-    That gets their sources, after some lines to begin with, and nothing else: so it starts at once.
-    """
-    sources = [source_text(each) for each in (*uses, program)]
-    text = "\n\n".join([begins, *sources, f"{program.__name__}()"])
-    return [sys.executable, "-P", *options, "-c", text]
-
-
-def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Yield the lines that a process prints, until it ends.
+def lines_of(process: subprocess.Popen[bytes], longest: int) -> Iterator[str]:
+    """Yield the lines that a process prints, until it ends; one that is longer comes in pieces.
 
     Not until its output ends: what it left running in the background holds the pipe open, and
     would hold us for ever.
@@ -213,14 +215,14 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
             if not chunk:
                 break
             *lines, pending = re.split(r"[\r\n]+", pending + chunk.decode(errors="replace"))
-            yield from (printable(line) for line in lines if line)
-            if len(pending) > MAX_LINE:
-                yield printable(pending)
+            yield from filter(None, lines)
+            if len(pending) > longest:
+                yield pending
                 pending = ""
         elif ended:
             break
     if pending:
-        yield printable(pending)
+        yield pending
 
 
 def child_environ(space: Workspace, settings: Settings) -> dict[str, str]:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import re
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from yo_dawg.errors import PackageError
-
-if TYPE_CHECKING:
-    from yo_dawg.archives import Packed
 
 MAX_NAME = 2000
 """A longer name in a package is refused: Linux opens no path of more than 4,095 bytes."""
@@ -32,7 +25,7 @@ def tree_files(
 
 
 def walk(root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool] = lambda path: False) -> Listing:
-    """Return the files of a tree, in the order that a package has them in.
+    """Return the files of a tree, in the order of their names.
 
     Links are followed, as zip(1) does, but only inside of the boundary (default: the root).  Raises
     PackageError for a link that leaves it, for a loop of links, and for anything that is neither
@@ -68,17 +61,7 @@ def walk(root: Path, boundary: Path | None = None, ignore: Callable[[Path], bool
                 found.append((name, real, status))
             else:
                 raise PackageError(f"The package holds {name!r}, which is no file but a pipe, a socket or a device.")
-    return sorted(found, key=lambda each: (place_in_package(each[0]), each[0]))
-
-
-LIBRARY = re.compile(r"\.so[.\d]*$")
-
-
-def place_in_package(name: str) -> int:
-    """Say when it is known of a file that it ships: libraries once they are installed, bytecode after the proof."""
-    if LIBRARY.search(name) and not test_suite(name):
-        return 0
-    return 2 if name.endswith(".pyc") else 1
+    return sorted(found, key=lambda each: each[0])
 
 
 def entries_below(root: Path) -> Iterator[os.DirEntry[str]]:
@@ -105,19 +88,6 @@ def inside(boundary: Path, link: Path, name: str) -> Path:
             "builder's. Copy what is needed into the package instead."
         )
     return real
-
-
-def identity(status: os.stat_result) -> Identity:
-    """Return what a file does not keep when something is written to it, or another put in its place."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-Identity = tuple[int, int, int, int]
-
-
-def since_when(status: os.stat_result) -> tuple[Identity, int]:
-    """Return which file it is, and since when: that (ctime) nobody can set, other than the dates in ``identity``."""
-    return identity(status), status.st_ctime_ns
 
 
 def folders_above(name: str) -> Iterator[str]:
@@ -165,13 +135,6 @@ def make_folders(names: Iterable[str], root: Path) -> None:
         os.makedirs(root / folder, exist_ok=True)
 
 
-def write_all(file: io.FileIO, content: Packed) -> None:
-    """Write to a file that has no buffer."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
 def open_folders(root: Path) -> None:
     """Let us change what is in the folders of a tree, whatever modes they have."""
     todo = [str(root)]
@@ -192,35 +155,6 @@ def close_tree(root: Path) -> None:
             os.chmod(entry.path, stat.S_IMODE(mode) & ~0o222)
     for folder in folders:
         os.chmod(folder, stat.S_IRUSR | stat.S_IXUSR)
-
-
-def close_files(listing: Listing) -> Listing:
-    """Make files read-only, as in Lambda; return what they are now."""
-    closed = []
-    for name, path, status in listing:
-        if status.st_mode & 0o222:
-            path.chmod(stat.S_IMODE(status.st_mode) & ~0o222)
-            closed.append((name, path, path.stat()))
-        else:
-            closed.append((name, path, status))
-    return closed
-
-
-def outlast(listing: Listing, folder: Path) -> None:
-    """Wait until a change of any of these files would be of another moment than what they are.
-
-    The kernel's clock may tick only every 10 ms (before Linux 6.13).
-    """
-    last = max((status.st_ctime_ns for _, _, status in listing), default=0)
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        while os.fstat(probe.fileno()).st_ctime_ns <= last:
-            os.fchmod(probe.fileno(), stat.S_IRUSR)
-
-
-def same_files(before: Listing, now: Listing) -> frozenset[str]:
-    """Return the names of the files that nobody has touched in between."""
-    then = {name: since_when(status) for name, _, status in before}
-    return frozenset(name for name, _, status in now if then.get(name) == since_when(status))
 
 
 def test_suite(name: str) -> str | None:

@@ -7,20 +7,16 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yo_dawg.archives import SHELF
 from yo_dawg.errors import ConfigError, YoDawgError
 
 HERE = Path(__file__).resolve().parent.parent
 
 WORKSPACE_NAME = "yo-dawg"
 """One fixed name below /tmp: builds that embed their path then do so identically each time."""
-
-KEPT_NAME = "yo-dawg-kept"
-"""The folder beside it in which dependencies stay for a function's next build: see ``Kept``."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,6 @@ class Workspace:
     scratch = property(lambda self: self.root / "tmp")
     cache = property(lambda self: self.root / "cache")
     bin = property(lambda self: self.root / "bin")
-    kept = property(lambda self: self.root.parent / KEPT_NAME)
 
 
 @contextlib.contextmanager
@@ -48,7 +43,7 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
     """Make an empty workspace below tmp; at the end remove it, and where tmp is ours all else in it.
 
     Lambda keeps /tmp from one invocation to the next, also after a crash or a time-out: what an
-    earlier build left is swept out first, but for the dependencies that this process knows it has kept.
+    earlier build left is swept out first.
     Elsewhere (a test on a laptop), others use it too.
     """
     sweep(tmp, everything=tmp_is_ours)
@@ -60,15 +55,6 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
     finally:
         with contextlib.suppress(ConfigError):  # the next invocation says so, before it does anything
             sweep(tmp, everything=tmp_is_ours)
-
-
-def clear(space: Workspace, keep: Callable[[], object]) -> None:
-    """Remove, while AWS is at work, what nobody needs once there is a package, but for what is to be kept."""
-    for folder in (space.cache, space.checkout, space.sources, space.pruned):
-        remove_tree(folder)
-    with contextlib.suppress(OSError, YoDawgError):
-        keep()
-    remove_tree(space.staging)
 
 
 def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:
@@ -89,8 +75,6 @@ def sweep(tmp: Path, *, everything: bool) -> None:
     if everything and not os.access(tmp, os.R_OK | os.W_OK | os.X_OK):
         tmp.chmod(stat.S_IRWXU)  # a build has locked it
     for path in tmp.iterdir() if everything else [tmp / WORKSPACE_NAME]:
-        if path.name == KEPT_NAME and SHELF.kept:
-            continue
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
         else:

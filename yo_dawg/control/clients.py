@@ -8,13 +8,15 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from yo_dawg.errors import DeployError, OutOfTime
 
 if TYPE_CHECKING:
-    from yo_dawg.archives import Answer
     from yo_dawg.errors import YoDawgError
+
+Answer = TypeVar("Answer")
+"""Whatever a call returns."""
 
 CHANGED = ("ResourceConflictException", "PreconditionFailedException")
 """Lambda's words for somebody else's change, under way or made since we looked."""

@@ -45,10 +45,7 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
         raise DeployError(
             f"Somebody else has updated {target.name} since this build began. Build again if this commit is to win."
         )
-    keeping = job.keeping.pop(target.name, None)
-    warnings = []
-    if changes:
-        warnings = keeping.result() if keeping else keep_present(target, request, job)
+    warnings = keep_present(target, request, job) if changes else []
     running = update_and_test(package, target, request, job)
     version = "$LATEST"
     if isinstance(request, RollbackRequest) and request.to and VERSION.fullmatch(request.to):

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.archives import MAX_UNZIPPED_BYTES, SHELF
 from yo_dawg.checkout import origin
+from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.control.functions import preflight
 from yo_dawg.control.secrets import deploy_key, package_indexes, read_secret
-from yo_dawg.control.toolchain import get_toolchain
+from yo_dawg.control.workshop import try_toolchain
 from yo_dawg.errors import ConfigError, YoDawgError
 from yo_dawg.events import RollbackRequest
-from yo_dawg.process import Command, CommandFailed
+from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.text import size
+from yo_dawg.toolchain import TOOLCHAIN_PARTS
 
 if TYPE_CHECKING:
     from yo_dawg.control.job import Job
@@ -65,14 +66,8 @@ def check_bucket(job: Job) -> str:
 
 def check_toolchain(job: Job) -> str:
     """Fetch the toolchain, also if it was kept, and run it."""
-    SHELF.make_room(0)
-    toolchain = get_toolchain(job)
-    toolchain.wait("ssh")
-    try:
-        said = job.shell.run(Command([toolchain.uv, "--version"], cwd=job.space.root))
-    except CommandFailed as error:
-        raise ConfigError(f"The toolchain does not work here: it {error.ending}.{error.quoted_tail}") from None
-    return f"fits, {said.strip()}"
+    ARCHIVES.make_room(0)
+    return f"fits, {try_toolchain([*TOOLCHAIN_PARTS], job)}"
 
 
 def check_token(job: Job) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.archives import ZIP_EPOCH
 from yo_dawg.control.clients import aws_says, insist
 from yo_dawg.errors import DeployError
 from yo_dawg.events import FUNCTION, function_name
@@ -176,7 +175,7 @@ def rehearsal_zip() -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         # Lambda takes a package whose files are all empty for an empty one.
-        archive.writestr(zipfile.ZipInfo("rehearsal.txt", ZIP_EPOCH), "Not to be deployed\n")
+        archive.writestr(zipfile.ZipInfo("rehearsal.txt"), "Not to be deployed\n")
     return content.getvalue()
 
 

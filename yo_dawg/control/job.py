@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from yo_dawg.control.clients import Aws
     from yo_dawg.control.ledger import Ledger
     from yo_dawg.control.store import Store
+    from yo_dawg.control.workshop import Workshop
     from yo_dawg.log import Log
     from yo_dawg.process import Shell
     from yo_dawg.settings import Settings
@@ -32,19 +32,14 @@ class Job:
     shell: Shell
     aws: Aws
     store: Store
+    workshop: Workshop
     ledgers: list[Ledger] = field(default_factory=list)
     """Those that this invocation may hold; it lets go of them at its end."""
-    keeping: dict[str, Future[list[str]]] = field(default_factory=dict)
-    """By function, what keeps the code that it runs now, see ``keep_present``, if that has begun."""
-    aside: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 3))
-    """For work beside the main one.  Nobody waits for it at the end: a download may hang."""
-    unpacking: Executor = field(default_factory=functools.partial(ThreadPoolExecutor, 2))
-    """For what writes into the workspace: at the end that is waited for, or it would write into the next one."""
 
     @functools.cached_property
     def toolchain(self) -> dict[str, Any] | None:
         """Which toolchain is stored, read once, see ``stored_toolchain``."""
-        return stored_toolchain(self.store, self.builder, self.space)
+        return stored_toolchain(self.store, self.builder)
 
     @functools.cached_property
     def indexes(self) -> tuple[str, ...]:

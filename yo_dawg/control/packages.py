@@ -15,7 +15,7 @@ from yo_dawg.digests import in_hex
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
-    from yo_dawg.archives import Archive
+    from yo_dawg.control.archives import OpenFile
     from yo_dawg.control.functions import Target
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest, RollbackRequest
@@ -45,10 +45,10 @@ def bundle_key(package: str) -> str:
     return f"bundles/{package.removeprefix('packages/').removesuffix('.zip')}.json"
 
 
-def store_package(package: Package, archive: Archive, job: Job) -> None:
+def store_package(package: Package, zipped: OpenFile, job: Job) -> None:
     """Upload a package, unless it is stored."""
-    if not job.store.holds(package.key, archive.hex_digest):
-        job.store.upload_archive(package.key, archive)
+    if not job.store.holds(package.key, package.hex_digest):
+        job.store.upload(package.key, zipped.file, "application/zip", package.code_sha256)
 
 
 def keep_present(target: Target, request: BuildRequest | RollbackRequest, job: Job) -> list[str]:

@@ -5,37 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.archives import LARGEST
 from yo_dawg.control.records import seconds
+from yo_dawg.control.toolchain import toolchain_key
 
 if TYPE_CHECKING:
     from yo_dawg.control.deploy import Deployment
     from yo_dawg.control.job import Job
-    from yo_dawg.control.package import Made
+    from yo_dawg.control.packages import Package
     from yo_dawg.events import BuildRequest, RollbackRequest
 
 
-def package_result(made: Made) -> dict[str, Any]:
-    """Return what build's answer says of the package (contract §5)."""
+def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """Return bootstrap's answer.  The zip that it names is the one with Dulwich."""
     return {
-        "commit": made.checkout.commit,
-        "ref": made.checkout.ref,
-        "code_sha256": made.archive.sha256,
-        "package": {
-            "zip_bytes": made.archive.zip_bytes,
-            "unzipped_bytes": made.archive.unzipped_bytes,
-            "files": made.archive.files,
-            "largest": [list(each) for each in made.sizes.most_common(LARGEST)],
+        "status": status,
+        "toolchain": {
+            "s3_uri": job.store.uri(toolchain_key(made["parts"]["git"])),
+            "sha256": made["parts"]["git"],
+            "packages": made["packages"],
         },
-        "dependencies": list(made.installed.names),
-        "dependency_records": dict(made.installed.records),
-        "pruned": {
-            "files": made.pruned.files,
-            "bytes": made.pruned.bytes,
-            "reasons": dict(made.pruned.reasons),
-            "kept": dict(made.pruned.kept),
-        },
-        "warnings": list(made.warnings),
+        "seconds": seconds(job.log),
     }
 
 
@@ -78,3 +67,18 @@ def deployment_result(request: BuildRequest | RollbackRequest, deployments: Sequ
             for each in deployments
         },
     }  # fmt: skip
+
+
+def rollback_result(package: Package, deployment: Deployment, request: RollbackRequest, job: Job) -> dict[str, Any]:
+    """Return rollback's answer: like build's, with the commit that runs now."""
+    for warning in deployment.warnings:
+        job.log.say(f"Warning: {warning}.")
+    return {
+        **deployment_result(request, [deployment]),
+        "commit": package.commit,
+        "code_sha256": package.code_sha256,
+        "package": {"s3_uri": deployment.s3_uri},
+        "warnings": list(deployment.warnings),
+        "log": None,
+        "seconds": seconds(job.log),
+    }

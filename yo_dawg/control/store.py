@@ -15,7 +15,7 @@ from yo_dawg.digests import in_base64, in_hex
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
-    from yo_dawg.archives import Archive
+    pass
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,6 @@ class Store:
         body.seek(0)
         with aws_says(f"write {self.uri(key)}"):
             self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=sha256, ContentType=content_type)
-
-    def upload_archive(self, key: str, archive: Archive) -> None:
-        """Store a zip."""
-        self.upload(key, archive.zipped.file, "application/zip", archive.sha256)
 
     def upload_json(self, key: str, value: object) -> None:
         """Store a value as JSON."""

@@ -1,27 +1,33 @@
-"""The Git program: fetches one commit of a project, and what that requires from Git."""
+"""The Git program: fetches one commit of a project, and what that requires from Git.
+
+``python -m yo_dawg.workshop.git`` holds the Git host's credentials, and ends before any code of the project runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
-import importlib.metadata
-import importlib.util
-import json
 import os
 import resource
-import select
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
 from yo_dawg.workshop.git.checkout import check_links
 from yo_dawg.workshop.git.clone import Wanted, check_out
 from yo_dawg.workshop.git.requirements import fetch_required
+from yo_dawg.workshop.handover import hand_over
+from yo_dawg.workshop.program import serve
+from yo_dawg.workshop.toolchain import Toolchain
+from yo_dawg.workspace import Workspace
+
+if TYPE_CHECKING:
+    from yo_dawg.report import Report
 
 WORKER_MEMORY = 1 << 30
 """Address space of the git worker (RLIMIT_AS): it streams, so what wants more is a hostile repository."""
@@ -46,25 +52,6 @@ def limit_time(until: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 0.001))
 
 
-def git_worker() -> None:
-    """Do the job on standard input with Dulwich, and write down the answer."""
-    importlib.invalidate_caches()  # Dulwich was not there when this process began
-    for name in ("dulwich.client", "dulwich.index", "dulwich.pack", "urllib3"):  # the job may come later
-        importlib.import_module(name)
-    job = json.load(sys.stdin)
-    importlib.invalidate_caches()  # nor what SSH takes
-    try:
-        if job["until"]:
-            limit_time(job["until"])
-        answer = fetch_checkout(job)
-    except SourceError as error:
-        answer = {"error": str(error)}
-    except (MemoryError, RecursionError):
-        url = job["source"]["url"]
-        answer = {"error": f"Cannot clone {url}: what the server sent takes more memory than a repository may."}
-    Path(job["answer"]).write_text(json.dumps(answer))
-
-
 def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
     """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git."""
     os.mkdir(job["objects"])
@@ -75,7 +62,28 @@ def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
     return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}
 
 
-if __name__ == "__main__":
-    select.select([sys.stdin], [], [])  # the toolchain is there
+def work(job: Mapping[str, Any], files: Mapping[str, int], _report: Report) -> dict[str, Any]:
+    """Do the program's job: clone, and leave a description of the checkout for the package program."""
+    space = Workspace(Path(job["workspace"]))
+    toolchain = Toolchain(space.toolchain)
+    toolchain.unpack(*(files[part] for part in ("git", "ssh") if part in files))
+    sys.path.insert(0, str(toolchain.packages))
     limit_memory()
-    git_worker()
+    try:
+        if job["until"]:
+            limit_time(job["until"])
+        answer = fetch_checkout(job)
+        hand_over(answer, job["project"], space)
+    except (MemoryError, RecursionError):
+        url = job["source"]["url"]
+        raise SourceError(
+            f"Cannot clone {url}: what the server sent takes more memory than a repository may."
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    shutil.rmtree(space.objects)
+    return {"commit": answer["commit"], "ref": answer["ref"]}
+
+
+if __name__ == "__main__":
+    serve(work)

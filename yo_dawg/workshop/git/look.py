@@ -1,24 +1,30 @@
-"""Asking a Git host where refs are, without a toolchain."""
+"""A program that asks a Git host where refs are; it needs no toolchain."""
 
 from __future__ import annotations
 
+import http.client
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-def ask_refs() -> None:
-    """Ask a Git host which commits some refs are at, and write them down.  Runs as a program of its own.
+from yo_dawg.errors import SourceError
+from yo_dawg.workshop.program import serve
+
+if TYPE_CHECKING:
+    from yo_dawg.report import Report
+
+
+def ask_refs(job: Mapping[str, Any], _files: Mapping[str, int], _report: Report) -> dict[str, Any]:
+    """Ask a Git host which commits some refs are at; raise SourceError.
 
     It reads the list that a server sends without being told of a protocol version (gitprotocol-http(5)).
     By the standard library: urllib3 takes longer to be there than a server to answer.
     """
-    import http.client
-    import json
-    import sys
-    import urllib.request
 
     class NoRedirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: object) -> None:
             """Follow none: another host must not see the credentials."""
 
-    job = json.load(sys.stdin)
     request = urllib.request.Request(f"{job['url']}/info/refs?service=git-upload-pack")  # noqa: S310  # https or http
     if job["credentials"]:
         request.add_header("Authorization", f"Basic {job['credentials']}")
@@ -27,9 +33,9 @@ def ask_refs() -> None:
         with opened as reply:
             content = reply.read(10_000_000)
     except (OSError, http.client.HTTPException) as error:
-        sys.exit(f"It could not be asked: {type(error).__name__}")
+        raise SourceError(f"It could not be asked: {type(error).__name__}") from None
     if reply.status != 200 or not content.startswith(b"001e# service=git-upload-pack\n0000"):
-        sys.exit(f"It did not say: HTTP {reply.status}")
+        raise SourceError(f"It did not say: HTTP {reply.status}")
     refs, head, at = {}, None, 34
     while size := int(content[at : at + 4], 16):
         line, _, abilities = content[at + 4 : at + size].rstrip(b"\n").partition(b"\0")
@@ -40,5 +46,8 @@ def ask_refs() -> None:
         refs[name.decode(errors="replace")] = commit.decode()
         at += size
     found = [(name, refs.get(f"{name}^{{}}", refs[name])) for name in job["names"] if name in refs]
-    with open(job["answer"], "x") as file:
-        json.dump([(head or name if name == "HEAD" else name, commit) for name, commit in found], file)
+    return {"found": [(head or name if name == "HEAD" else name, commit) for name, commit in found]}
+
+
+if __name__ == "__main__":
+    serve(ask_refs)

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.machinery
-import importlib.metadata
 import importlib.util
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yo_dawg.archives import MAX_UNZIPPED_BYTES
 from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import PackageError
-from yo_dawg.process import Command, CommandFailed, own_program
-from yo_dawg.trees import since_when, walk
-from yo_dawg.workshop.package.compiler import compile_module, compile_modules, imports_of
+from yo_dawg.limits import MAX_UNZIPPED_BYTES
+from yo_dawg.process import Command, CommandFailed, script
+from yo_dawg.trees import walk
 
 if TYPE_CHECKING:
-    from yo_dawg.archives import Former
-    from yo_dawg.control.functions import Target
-    from yo_dawg.control.job import Job
     from yo_dawg.trees import Listing
     from yo_dawg.workshop.package.install import Installed
     from yo_dawg.workshop.package.prove import Proof
-    from yo_dawg.workspace import Workspace
+    from yo_dawg.workshop.package.reuse import PreviousPackage
+    from yo_dawg.workshop.package.work import Work
 
 
-def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Installed, job: Job) -> dict[str, str]:
+def compile_ahead(listing: Listing, installed: Installed, work: Work) -> dict[str, str]:
     """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
 
     What that is is a guess: what the handlers' modules import, and what these do, as the bytecode says; but what has
@@ -42,49 +37,39 @@ def compile_ahead(targets: Sequence[Target], listing: Listing, installed: Instal
     there = {name for name, _, _ in listing}
     sizes = {name: status.st_size for name, _, status in listing if name.endswith(".py")}
     new = {name: size for name, size in sizes.items() if importlib.util.cache_from_source(name) not in there}
-    modules = [target.handler.rpartition(".")[0].replace("/", ".") for target in targets]
+    modules = [target.handler.rpartition(".")[0].replace("/", ".") for target in work.job.functions]
     try:
-        return run_compiler(new, modules, installed, job)
+        return run_compiler(new, modules, installed, work)
     except PackageError as error:
-        job.log.quote(f"not compiled ahead: {error}")
-        for path in (job.space.staging / importlib.util.cache_from_source(name) for name in new):
+        work.report.quote(f"not compiled ahead: {error}")
+        for path in (work.space.staging / importlib.util.cache_from_source(name) for name in new):
             with contextlib.suppress(OSError):  # where its folder is a file, say: the cause of it all
                 path.unlink()
         return {}
 
 
-def lay_former_bytecode(
-    listing: Listing, former: Former | None, compiled: Mapping[str, str], installed: Installed
-) -> dict[str, str]:
-    """Lay the bytecode that we made for the former package beside sources that are the same; return the digests.
+def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed: Installed) -> dict[str, str]:
+    """Lay the bytecode that we made for the previous package beside sources that are the same; return the digests.
 
     The proof is quicker by it; what of it the package does not need is taken away again.  Bytecode is
     what runs, and nobody reads it: what the project's code made, or has put in the place of ours, must
     not come back once the project is clean.
     """
     laid: dict[str, str] = {}
-    if former is None:
-        return laid
-    files = {name: (path, status) for name, path, status in listing}
-    for name, digest in compiled.items():
-        if source_of(name) not in files or source_of(name) not in installed.owners or name not in former.names:
+    files = {name: path for name, path, _ in listing}
+    for name, digest in previous.manifest.compiled.items():
+        source = files.get(source_of(name))
+        if source is None or source_of(name) not in installed.owners or name in files:
             continue
-        source, status = files[source_of(name)]
-        is_ours = former.written.get(source_of(name)) == since_when(status)
-        if name in files:  # kept, unless the project made it
-            path, status = files[name]
-            if former.written.get(name) == since_when(status):
-                if is_ours:
-                    laid[name] = digest
-                else:
-                    path.unlink()
-            continue
-        content, target = former.read(name), importlib.util.cache_from_source(str(source))
+        target = importlib.util.cache_from_source(str(source))
         is_of_this_python = os.path.basename(target) == os.path.basename(name)
-        fits = is_of_this_python and content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
-        if fits and bytecode_digest(source, content) == digest and not os.path.islink(os.path.dirname(target)):
+        if not is_of_this_python or name not in previous.zipped.members or os.path.islink(os.path.dirname(target)):
+            continue
+        content = previous.zipped.read(name)
+        is_unchecked = content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
+        if is_unchecked and bytecode_digest(source, content) == digest:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            former.extract(name, target)
+            previous.zipped.extract(name, target)
             laid[name] = digest
     return laid
 
@@ -109,33 +94,31 @@ class Compiled:
     warnings: tuple[str, ...] = ()
 
 
-def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, job: Job) -> Compiled:
+def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, work: Work) -> Compiled:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
-    What make_dist.sh compiled itself stays, and of what was laid that which is needed.  Of what bytecode
-    would make too large for Lambda some goes without, with a warning.
+    What make_dist.sh compiled itself stays, and of what was laid that which is needed and as it was laid.
+    Of what bytecode would make too large for Lambda some goes without, with a warning.
     """
-    space, setting = job.space, job.settings.bytecode
-    listing = walk(space.staging) if proof.listing is None else proof.listing
+    space, setting = work.space, work.job.bytecode
+    listing = walk(space.staging)
     if setting == "none":
         return Compiled(listing, {})
     files = {name: (path, status) for name, path, status in listing}
-    every = setting == "all" or job.settings.proof == "off"
+    every = setting == "all" or work.job.proof == "off"
     names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
     wanted = {importlib.util.cache_from_source(name): files[name][0] for name in names}
     digests: dict[str, str] = {}
     for name in laid.keys() & files.keys():
-        is_intact = {name, source_of(name)} <= proof.intact
-        if name in wanted and (is_intact or bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]):
+        if name in wanted and bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]:
             digests[name] = laid[name]
         else:
             files.pop(name)[0].unlink()
     before = files.keys() - laid.keys()
     missing = [name for name in names if importlib.util.cache_from_source(name) not in files]
     if missing:
-        new = run_compiler({name: files[name][1].st_size for name in missing}, None, installed, job)
-        digests |= {name: digest for name, digest in new.items() if source_of(name) in installed.owners}
+        digests |= run_compiler({name: files[name][1].st_size for name in missing}, None, installed, work)
         files = {name: (path, status) for name, path, status in walk(space.staging)}
     total = sum(status.st_size for _, status in files.values()) + proof.layer_bytes
     over, left_out = total - MAX_UNZIPPED_BYTES, 0
@@ -144,29 +127,27 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
             path, status = files.pop(name)
             path.unlink()
             over, left_out = over - status.st_size, left_out + 1
-    for name in sorted(files.keys() & wanted.keys() - before):
-        if source_of(name) in installed.owners and name not in digests:
-            digests[name] = bytecode_digest(wanted[name], files[name][0].read_bytes())
     told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
+    ours = {name: digest for name, digest in sorted(digests.items()) if source_of(name) in installed.owners}
     return Compiled(
         files=[(name, *each) for name, each in files.items()],
-        digests={name: digests[name] for name in sorted(digests.keys() & files.keys())},
+        digests={name: digest for name, digest in ours.items() if name in files},
         warnings=(f"with all bytecode the package would unzip to {told}",) if left_out else (),
     )
 
 
 def run_compiler(
-    sizes: Mapping[str, int], modules: Sequence[str] | None, installed: Installed, job: Job
+    sizes: Mapping[str, int], modules: Sequence[str] | None, installed: Installed, work: Work
 ) -> dict[str, str]:
     """Compile modules in staging, by the bytes of each, or those of them that some of them import.
 
     Returns what ``bytecode_digest`` says of the bytecode.  Raises PackageError if that fails other than by what
     they hold.
     """
-    answer = job.space.root / "compiled.json"
+    answer = work.space.root / "compiled.json"
     answer.unlink(missing_ok=True)
     question = {
-        "root": str(job.space.staging),
+        "root": str(work.space.staging),
         "sizes": dict(sizes),
         "modules": modules,
         "checked": [name for name in sizes if name not in installed.owners],
@@ -175,14 +156,10 @@ def run_compiler(
     }
     if not sizes:
         return {}
+    compiler = script("yo_dawg.workshop.package.compiler", "-S")
     try:
-        job.shell.run(replace(compiler_command(job.space), stdin=json.dumps(question).encode()))
+        work.shell.run(Command(compiler, work.space.root, stdin=json.dumps(question).encode()))
         return dict(json.loads(answer.read_bytes()))
     except CommandFailed as error:
-        refuse_if_disk_full(error, job.space)
+        refuse_if_disk_full(error, work.space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None
-
-
-def compiler_command(space: Workspace) -> Command:
-    """Return the command of the child that compiles modules."""
-    return Command(own_program(compile_modules, "-S", uses=[compile_module, imports_of]), space.root, is_ours=True)

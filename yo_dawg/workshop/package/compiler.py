@@ -1,25 +1,30 @@
-"""A program that compiles modules on all processors."""
+"""A program that compiles modules on all processors.
+
+It is started as a file by itself (see ``process.script``), and so is there in no time.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import gc
+import hashlib
+import importlib.util
+import json
+import marshal
+import modulefinder
+import os
+import select
+import sys
+from types import CodeType
+
+FINDER = modulefinder.ModuleFinder(path=[])
 
 
 def compile_modules() -> None:
-    """Compile modules, on all processors, the largest first.  Runs as a program of its own, like ``import_handler``.
+    """Compile modules, the largest first: all that are named or, of these, some and what they import.
 
-    All that are named, or, of these, some and what they import.  No process pool: there is no /dev/shm in Lambda.
+    No process pool: there is no /dev/shm in Lambda.
     """
-    import contextlib  # noqa: F401  # that it is there when it is needed
-    import gc  # noqa: F401
-    import hashlib  # noqa: F401
-    import importlib.util  # noqa: F401
-    import json
-    import marshal  # noqa: F401
-    import os
-    import select
-    import sys
-
     job = json.load(sys.stdin)
     sizes, checked = job["sizes"], set(job["checked"])
     workers: dict[int, int] = {}  # by the pipe that each answers through, the one that it is asked through
@@ -90,13 +95,6 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     names its source as Lambda will.  Version 2 of marshal writes no references: where a later one
     puts them depends on what else the process has compiled, and two builds would differ.
     """
-    import contextlib
-    import gc
-    import hashlib
-    import importlib.util
-    import marshal
-    import os
-
     gc.disable()  # there is nothing to find
     target = importlib.util.cache_from_source(name)
     with open(f"{root}/{name}", "rb") as file:
@@ -120,52 +118,22 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imported
 
 
-def imports_of(code: Any, package: str) -> list[str]:
-    """Return the dotted names of what a module's bytecode imports once it is run: modules, and what is in them.
+def imports_of(code: CodeType, package: str) -> list[str]:
+    """Return the dotted names of what a module imports once it is run: modules, and what is in them.
 
-    Not what functions import when they are called, and nothing for type checkers.  An import is three instructions
-    (see the dis module): how many packages up, which names, both constants but in Python 3.14, and IMPORT_NAME.
+    Not what functions import when they are called.
     """
-    import sys
-    from opcode import opmap
-
-    operations, arguments, found = code.co_code[::2], code.co_code[1::2], []
-
-    def instruction(at: int) -> tuple[int, int, int]:
-        """Return an instruction, its whole argument, and where the one before it is."""
-        argument, shift, before = arguments[at], 8, at - 1
-        while before >= 0 and operations[before] == opmap["EXTENDED_ARG"]:
-            argument |= arguments[before] << shift
-            shift, before = shift + 8, before - 1
-        return operations[at], argument, before
-
-    def positions(name: str) -> list[int]:
-        each, all_of_them = opmap.get(name, 256), []
-        at = operations.find(each) if each < 256 else -1
-        while at >= 0:
-            all_of_them.append(at)
-            at = operations.find(each, at + 1)
-        return all_of_them
-
-    typing = []  # where what is for type checkers begins and ends
-    if "TYPE_CHECKING" in code.co_names:
-        jumps = [*positions("POP_JUMP_IF_FALSE"), *positions("POP_JUMP_FORWARD_IF_FALSE")]
-        loads = [("LOAD_NAME", 0), ("LOAD_ATTR", int(sys.version_info >= (3, 12)))]
-        for name, shift in loads:
-            for at in positions(name):
-                argument = instruction(at)[1] >> shift
-                if argument < len(code.co_names) and code.co_names[argument] == "TYPE_CHECKING":
-                    typing += [(jump, jump + 1 + instruction(jump)[1]) for jump in jumps if at < jump < at + 16][:1]
-    for at in positions("IMPORT_NAME"):
-        _, argument, before = instruction(at)
-        _, names_at, before = instruction(before)
-        operation, level, _ = instruction(before)
-        if any(begin < at < end for begin, end in typing):
+    found = []
+    for what, arguments in FINDER.scan_opcodes(code):
+        if what not in ("absolute_import", "relative_import"):
             continue
-        names = code.co_consts[names_at] or ()
-        level = level if operation == opmap.get("LOAD_SMALL_INT") else code.co_consts[level]
+        level, names, module = (0, *arguments) if what == "absolute_import" else arguments
         parts = package.split(".")
         above = ".".join(parts[: len(parts) - level + 1]) if level else ""
-        module = ".".join(filter(None, [above, code.co_names[argument]]))
-        found += [module, *(f"{module}.{each}" for each in names)]
+        imported = ".".join(filter(None, [above, module]))
+        found += [imported, *(f"{imported}.{each}" for each in names or ())]
     return found
+
+
+if __name__ == "__main__":
+    compile_modules()

@@ -1,14 +1,14 @@
-"""A program that imports a handler as Lambda does."""
+"""A program that imports a handler as Lambda does.
+
+It is started as a file by itself (see ``process.script``): neither the builder's modules nor its folder can be found
+in it, and this file imports nothing before it is asked to.
+"""
 
 from __future__ import annotations
 
 
 def import_handler() -> None:
-    """Import a handler as Lambda does, and write down what that took.  Runs as a program of its own.
-
-    The program is this function's source and nothing else (see ``try_import``): the names of this
-    file, and the modules that it loads, must not be there.
-    """
+    """Import a handler as Lambda does, and write down what that took."""
     import gc
     import importlib
     import json
@@ -63,3 +63,7 @@ def import_handler() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # not held up by threads that the import has started
+
+
+if __name__ == "__main__":
+    import_handler()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import html
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 from yo_dawg.checkout import PIECE, STALL_SECONDS
 from yo_dawg.killing import PR_SET_DUMPABLE, prctl
 from yo_dawg.text import printable
+from yo_dawg.workshop.program import environment
 
 
 def http_client(url: str, seconds: float) -> Any:
@@ -61,7 +61,7 @@ def install_worker() -> NoReturn:
             re.escape(public).replace("://", r"://(?:[^\s/@\"']*@)?", 1) + r"(?=[/\s\"']|$)", re.MULTILINE
         )
         texts = {path: address.sub(here, text) for path, text in texts.items()}
-    environ = dict(os.environ)
+    environ = environment()
     for name in ("NO_PROXY", "no_proxy"):
         environ[name] = ",".join(filter(None, [environ.get(name), "127.0.0.1"]))
     environ["UV_INDEX"] = " ".join([*(f"{each}/" for each in local.values()), environ.get("UV_INDEX", "")]).strip()

@@ -6,15 +6,12 @@ import contextlib
 import csv
 import functools
 import hashlib
-import importlib.machinery
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,12 +23,10 @@ from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import printable
-from yo_dawg.workspace import HERE, Workspace, check_workspace
+from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
-    from yo_dawg.builder import Builder
-    from yo_dawg.checkout import Checkout, Required
-    from yo_dawg.control.toolchain import Toolchain
+    from yo_dawg.checkout import Checkout
     from yo_dawg.process import Shell
 
 OTHERS_FILES = ("poetry.lock", "Pipfile", "Pipfile.lock", "pdm.lock", "environment.yml")
@@ -57,7 +52,7 @@ class Installed:
     kept: Mapping[str, str] = field(default_factory=dict)
     """What might have been left to it and is not, and why."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """For each file, relative to staging, its SHA-256 as its distribution's RECORD has it: base64, for URLs."""
+    """For each file, relative to staging, its SHA-256 as its distribution's RECORD had it: base64, for URLs."""
 
     @property
     def pins(self) -> frozenset[str]:
@@ -66,45 +61,27 @@ class Installed:
 
 
 INSTALL_ADVICE = (
-    (r"\.txt:\d+:\d+$|Couldn't parse requirement|Invalid URL in|failed to (decode|read from) file",
-     "A requirements file cannot be read: it names a file that is not there, is not UTF-8, or has a line or option "
-     "that uv does not know. Change or remove it."),
-    (r"index URL .* could not be queried due to a lack of valid authentication",
-     "A package index refuses its user name or password: see index_secret in config.ini."),
-    (r"not found in the package registry|was not found in the|Because there are no versions of|there is no version of",
-     "A requirement, or this version of it, does not exist: check its name and version."),
-    (r"Git executable not found|Git operation failed",
-     "A requirement is to be cloned with git, which Lambda has not. yo-dawg clones what requirements files, a "
-     "pyproject.toml, uv.lock and setup.py spell out: write it there as NAME @ git+https://…"),
-    (r"invalid package format|invalid metadata|metadata is invalid",
-     "A requirement's file is damaged, or is no package: require another version."),
-    (r"does not satisfy Python",
-     "A requirement is not for {platform}: require a version that is."),
-    (r"Failed to build|Call to `.*` failed|no wheels with a matching|no compatible wheels|has no usable wheels",
-     "A requirement has no wheel for {platform}, and building it from source failed; Lambda has no compiler. "
-     "Require a version that has such a wheel."),
-    (r"conflict|are incompatible|we can conclude that|No solution found",
-     "The requirements contradict each other: loosen or align their versions."),
-    (r"hash",
-     "A file's hash is not the one that the requirements name: pin the hashes again."),
-    (r"dns error|error sending request|timed out|Connect",
-     "The package index cannot be reached from this function: check its network (VPC, NAT)."),
-)  # fmt: skip
-"""What a text in uv's output means for the one who must act.  The first that is found counts."""
-
-LACKING = re.compile(r"Failed to build `([\w.-]+)|([\w.-]+?)(?:==\S+)? (?:has|have) no (?:\w+ )?wheels")
-"""How uv names a requirement that there is no wheel of, and that cannot be built."""
-
-MAX_LACKING = 10
-
-SECONDS_TO_LOOK_FURTHER = 60
-"""How many of them are named, and what time has to be left to look for another."""
-
-
-def lacking(lines: Iterable[str]) -> str | None:
-    """Return the requirement in uv's output that there is no wheel of."""
-    found = LACKING.search("\n".join(lines))
-    return found and (found[1] or found[2])
+    (
+        r"Failed to build|Call to `.*` failed|no wheels with a matching|no compatible wheels|has no usable wheels",
+        "A requirement has no wheel for {platform}, and building it from source failed; Lambda has no compiler. "
+        "Require a version that has such a wheel.",
+    ),
+    (
+        r"Git executable not found|Git operation failed",
+        "A requirement is to be cloned with git, which Lambda has not. yo-dawg clones what requirements files, a "
+        "pyproject.toml, uv.lock and setup.py spell out: write it there as NAME @ git+https://…",
+    ),
+    (
+        r"lack of valid authentication",
+        "A package index refuses its user name or password: see index_secret in config.ini.",
+    ),
+    (
+        r"dns error|error sending request|timed out|Connect",
+        "The package index cannot be reached from this function: check its network (VPC, NAT).",
+    ),
+)
+"""What uv cannot know: that it runs in Lambda, and where the builder's settings are.  The first text that is found
+in its output counts."""
 
 
 def unread_requirements(project: Path) -> list[str]:
@@ -123,11 +100,13 @@ class Installer:
     """uv, at work for a project."""
 
     checkout: Checkout
-    toolchain: Toolchain
-    builder: Builder
+    get_uv: Callable[[], Path]
+    """Returns the uv program, and unpacks it first if need be."""
+    platform: str
+    space: Workspace
     shell: Shell
-
-    space = property(lambda self: Workspace(self.toolchain.root.parent))
+    indexes: tuple[str, ...] = field(default=(), repr=False)
+    """Addresses, with credentials, of private package indexes that are asked first."""
 
     @functools.cached_property
     def requirements(self) -> Path | None:
@@ -135,8 +114,11 @@ class Installer:
         found = find_requirements(self.checkout.project)
         if found is None or found.name != "uv.lock":
             return found
+        target = self.space.root / "uv.lock.txt"
+        options = ("--frozen", "--no-dev", "--no-emit-project", "--no-header", "--quiet")
         with self._troubles(found):
-            return export_lock(self.checkout, self.toolchain, self.shell)
+            self.shell.run(Command([self.get_uv(), "export", *options, "--output-file", target], self.checkout.project))
+        return target
 
     def install(self, target: Path) -> None:
         """Install what the project requires into a folder; raise DependencyError."""
@@ -145,48 +127,50 @@ class Installer:
                 self._run("install", "--target", target, "--no-editable", "--link-mode", "hardlink", "--requirements")
         check_workspace(self.space, DependencyError)
 
-    def resolve(self, constraints: Iterable[str] = ()) -> frozenset[str] | None:
-        """Return what would be installed now, NAME==VERSION each; None if that is not all, or cannot be."""
-        limits, resolved = self.space.root / "constraints.txt", self.space.root / "resolved.txt"
+    def resolve(self, constraints: Iterable[str] = ()) -> str | None:
+        """Return what would be installed now, as a pylock.toml; None if it cannot be told."""
+        limits, resolved = self.space.root / "constraints.txt", self.space.root / "pylock.toml"
         limits.write_text("\n".join(constraints))
         resolved.unlink(missing_ok=True)  # uv would prefer what it says
-        options = ("--constraint", limits, "--quiet", "--no-header", "--no-annotate", "--output-file", resolved)
+        options = (
+            "--constraint",
+            limits,
+            "--quiet",
+            "--no-header",
+            "--format",
+            "pylock.toml",
+            "--output-file",
+            resolved,
+        )
         with contextlib.suppress(CommandFailed):
             self._run("compile", *options)
             check_workspace(self.space, DependencyError)  # builds of requirements may have run
-            return frozenset(map(normal, resolved.read_text(errors="replace").splitlines()))
+            return resolved.read_text(errors="replace")
         return None
-
-    def others_lacking(self, lines: Iterable[str]) -> list[str]:
-        """Return what there is no wheel of either, and no building: of such requirements uv names the first, and stops.
-
-        Each that it names is left out, until it names no more or time is short.
-        """
-        found: list[str] = []
-        while (name := lacking(lines)) and name not in found and len(found) < MAX_LACKING:
-            found.append(name)
-            if 0 < signal.getitimer(signal.ITIMER_REAL)[0] < SECONDS_TO_LOOK_FURTHER:
-                break
-            without = [f"{each} ; python_version < '0'" for each in found]
-            required = replace(self.checkout.required, overrides=[*self.checkout.required.overrides, *without])
-            trial = replace(self, checkout=replace(self.checkout, required=required))
-            try:
-                trial._run("install", "--target", self.space.scratch / "trial", "--requirements")
-                break
-            except CommandFailed as error:
-                lines = error.lines
-        return found[1:]
 
     def _run(self, *command: str | Path) -> None:
         options: list[str | Path] = []
         if self.checkout.required.overrides:
             options = ["--override", self.space.root / "overrides.txt"]
             (self.space.root / "overrides.txt").write_text("\n".join(self.checkout.required.overrides))
-        argv = [self.toolchain.uv, "pip", command[0], "--python", sys.executable, *options, *command[1:]]
+        argv = [self.get_uv(), "pip", command[0], "--python", sys.executable, *options, *command[1:]]
         run = Command(
             [*argv, self.requirements or os.devnull], self.checkout.project, {"SOURCE_DATE_EPOCH": "315532800"}
         )
-        self.shell.run(prepared(run, self.checkout.required, self.toolchain))
+        self.shell.run(self._lent(run))
+
+    def _lent(self, command: Command) -> Command:
+        """Return uv's command as one of the index proxy, if there is anything for that to lend it."""
+        if not self.checkout.required.origins and not self.indexes:
+            return command
+        job = {
+            "argv": [str(part) for part in command.argv],
+            "texts": dict(self.checkout.required.texts),
+            "indexes": self.indexes,
+        }
+        proxy = program("yo_dawg.workshop.package.index_proxy", self.space)
+        environ = {**command.environ, **proxy.environ}
+        return replace(command, argv=proxy.argv, environ=environ, stdin=json.dumps(job).encode())
 
     @contextlib.contextmanager
     def _troubles(self, requirements: Path) -> Iterator[None]:
@@ -197,20 +181,17 @@ class Installer:
             failures = self.checkout.required.failures
             if failures and re.search("Git operation failed", "".join(error.lines)):
                 raise SourceError("\n".join(failures)) from None
-            others = self.others_lacking(error.lines)
-            also = f"\nThe same goes for {', '.join(others)}." if others else ""
             raise DependencyError(
                 f"Cannot install {requirements.name}: uv {error.ending}. "
-                f"{install_advice(error.lines, self.builder)}{also}{error.quoted_tail}"
+                f"{install_advice(error.lines, self.platform)}{error.quoted_tail}"
             ) from None
 
 
-def look_at_requirements(installer: Installer) -> Installed:
-    """List what was installed into staging, and say what of it the runtime has too.
+def leave_to_runtime(installer: Installer, installed: Installed) -> Installed:
+    """Say what of what was installed the runtime has too, for a project that wants it so (``runtime_boto3``).
 
     Whether the runtime's own boto3 satisfies all that asks for it is the installer's to say.
     """
-    installed = look_at_installed(installer.space.staging, installer.checkout.required.origins)
     provided = provided_by_runtime(installed)
     if not provided:
         return installed
@@ -234,37 +215,12 @@ def provided_by_runtime(installed: Installed) -> dict[str, str]:
     return {}
 
 
-def prepared(command: Command, required: Required, toolchain: Toolchain) -> Command:
-    """Return an installer's command as one of the install worker, if there is anything for that to do."""
-    if not required.origins and not toolchain.indexes:
-        return command
-    job = {
-        "argv": [str(part) for part in command.argv],
-        "texts": dict(required.texts),
-        "indexes": toolchain.indexes,
-    }
-    return replace(
-        command,
-        argv=program("yo_dawg.workshop.package.index_proxy"),
-        environ={**command.environ, "PYTHONPATH": str(HERE)},
-        stdin=json.dumps(job).encode(),
-    )
-
-
-def export_lock(checkout: Checkout, toolchain: Toolchain, shell: Shell) -> Path:
-    """Write a project's uv.lock as requirements, without what only developers need."""
-    target = toolchain.root.parent / "uv.lock.txt"
-    options = ("--frozen", "--no-dev", "--no-emit-project", "--no-header", "--quiet")
-    shell.run(Command([toolchain.uv, "export", *options, "--output-file", target], cwd=checkout.project))
-    return target
-
-
-def install_advice(lines: Sequence[str], builder: Builder) -> str:
+def install_advice(lines: Sequence[str], platform: str) -> str:
     """Say what uv's output means for the one who must act, with the line that says which requirement it is."""
     for pattern, advice in INSTALL_ADVICE:
         for line in lines:
             if re.search(pattern, line, re.IGNORECASE):
-                return f"{advice.format(platform=builder.platform)}\n{line.strip()[:300]}"
+                return f"{advice.format(platform=platform)}\n{line.strip()[:300]}"
     return "Does it install with uv on your own machine?"
 
 

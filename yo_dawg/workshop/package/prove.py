@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import re
 import site
+import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from yo_dawg.control.clients import aws_says
-from yo_dawg.control.functions import hide_environment
-from yo_dawg.control.packages import fetch_from_aws
-from yo_dawg.digests import in_hex
 from yo_dawg.disk import refuse_if_disk_full
-from yo_dawg.errors import PackageError, YoDawgError
-from yo_dawg.process import MAX_ANSWER, Command, CommandFailed, own_program
+from yo_dawg.errors import PackageError
+from yo_dawg.process import Command, CommandFailed, script
 from yo_dawg.text import nearest, printable
 from yo_dawg.trees import close_tree, move, open_folders
-from yo_dawg.workshop.package.importer import import_handler
-from yo_dawg.workshop.package.layers import unpack_layer
 from yo_dawg.workshop.package.prune import DROPPED, restore
 from yo_dawg.workspace import check_workspace, remove_tree
 
 if TYPE_CHECKING:
-    from yo_dawg.control.functions import Target
-    from yo_dawg.control.job import Job
-    from yo_dawg.trees import Listing
+    from yo_dawg.jobs import ProvenFunction
     from yo_dawg.workshop.package.prune import Pruned
+    from yo_dawg.workshop.package.work import Work
+
+MAX_PROOF = 10_000_000
+"""Bytes; more is not read of what the import, in which a project's code has run, says of itself."""
 
 SECONDS_TO_IMPORT = 30
 """Lambda itself gives an import 10 seconds before it starts it anew."""
@@ -57,58 +54,56 @@ class Proof:
     """Whether all of the function's layers were there."""
     layer_bytes: int = 0
     """What they unzip to."""
-    intact: frozenset[str] = frozenset()
-    """The files that nobody has touched since before the import."""
-    listing: Listing | None = None
-    """All that there is after it, if somebody has looked."""
 
 
 NO_LAYERS = "none"
 """What is not there, for functions without layers: the builder's own are none of theirs."""
 
 
-def fetch_layers(target: Target, job: Job) -> tuple[Path, int] | None:
-    """Fetch a function's layers and unpack them over each other, as Lambda does in /opt.
+def unpack_layers(target: ProvenFunction, work: Work) -> tuple[Path, int] | None:
+    """Unpack a function's layers over each other, as Lambda does in /opt.
 
     Returns the folder and the bytes of all of them, as Lambda counts; None if one cannot be had.
     """
-    folder, total = job.space.layers / (target.name if target.layers else NO_LAYERS), 0
-    archive = job.space.root / "layer.zip"
-    for arn in target.layers:
+    folder, total = work.space.layers / (target.name if target.layers else NO_LAYERS), 0
+    if not target.has_layers:
+        return None
+    for number, arn in enumerate(target.layers):
         try:
-            with aws_says(f"read the layer {arn}"):
-                content = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]
-            with archive.open("w+b") as file:
-                fetch_from_aws(content["Location"], file)
-                file.seek(0)
-                if hashlib.file_digest(file, "sha256").hexdigest() != in_hex(content["CodeSha256"]):
-                    raise OSError("it has another SHA-256 than Lambda says")
-            # In a child, since it is another's.
-            said = job.shell.run(Command([*own_program(unpack_layer, "-S"), archive, folder], job.space.root))
-            total += int(said.split()[-2])
-        except (YoDawgError, CommandFailed, OSError, LookupError, ValueError) as error:
-            told = error.tail if isinstance(error, CommandFailed) else str(error)
-            job.log.say(f"Warning: the layer {arn} cannot be read: {printable(told)}.")
+            total += unpack_layer(work.files[target.layer_file(number)], folder)
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            work.report.say(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
             return None
     return folder, total
 
 
-def prove(
-    pruned: Pruned, target: Target, job: Job, meanwhile: Callable[[], object] = lambda: None
-) -> tuple[Proof, Pruned]:
+def unpack_layer(file: int, folder: Path) -> int:
+    """Unpack a zip over what is there, links included; return the bytes that it unzips to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(os.dup(file), "rb") as opened, zipfile.ZipFile(opened) as archive:
+        for info in archive.infolist():
+            path = os.path.join(folder, info.filename)
+            if os.path.islink(path):
+                os.unlink(path)
+            path = archive.extract(info, folder)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                os.unlink(path)
+                os.symlink(archive.read(info), os.fsencode(path))
+        return sum(info.file_size for info in archive.infolist())
+
+
+def prove(pruned: Pruned, target: ProvenFunction, work: Work) -> tuple[Proof, Pruned]:
     """Import the target's handler from staging; what pruning took and the import misses is put back.
 
     An import that fails without naming what it misses is tried once more with everything back: if
     that mends it, pruning broke it.  What the project drops stays away: many an import has a use for
     what it can do without.
     """
-    if job.settings.proof == "off":
+    if work.job.proof == "off":
         return Proof(), pruned
-    space = job.space
-    hide_environment(target, job.log)
-    layers = fetch_layers(target, job)
+    space, layers = work.space, unpack_layers(target, work)
     while True:
-        proof = try_import(target, layers, job, meanwhile)
+        proof = try_import(target, layers, work)
         found = {name: each for name, each in pruned.taken.items() if is_sought(name, proof.sought)}
         groups = {each.group for each in found.values() if each.reason != DROPPED}
         if not groups:
@@ -118,7 +113,7 @@ def prove(
         reason = f"{target.handler} cannot be imported without it"
         ours = {each.group for each in pruned.taken.values() if each.reason != DROPPED}
         whole = restore(space, pruned, dict.fromkeys(ours, reason))
-        again = try_import(target, layers, job, meanwhile)
+        again = try_import(target, layers, work)
         if not again.failure:
             return again, whole
         move(pruned.taken, space.staging, space.pruned)
@@ -128,17 +123,13 @@ def prove(
     return proof, pruned
 
 
-def prove_all(
-    pruned: Pruned, targets: Sequence[Target], job: Job, meanwhile: Callable[[], object]
-) -> tuple[list[tuple[Target, Proof]], Pruned]:
-    """Prove the package for each function that gets it; once that goes on, begin something else."""
+def prove_all(pruned: Pruned, work: Work) -> tuple[list[tuple[ProvenFunction, Proof]], Pruned]:
+    """Prove the package for each function that gets it."""
     proofs = []
-    if job.settings.proof == "off":
-        meanwhile()
-    for target in targets:
-        proof, pruned = prove(pruned, target, job, meanwhile)
+    for target in work.job.functions:
+        proof, pruned = prove(pruned, target, work)
         proofs.append((target, proof))
-    remove_tree(job.space.layers)
+    remove_tree(work.space.layers)
     return proofs, pruned
 
 
@@ -148,19 +139,20 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwhile: Callable[[], object]) -> Proof:
+def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Work) -> Proof:
     """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
-    space, staging = job.space, str(job.space.staging)
+    job, space, staging = work.job, work.space, str(work.space.staging)
     answer = space.root / "proof.json"
     remove_tree(answer)
     module, _, function = target.handler.rpartition(".")
     opt, layer_bytes = layers or ("/opt", 0)
-    runtime = job.settings.runtime_dir or "/var/runtime"
-    prover = prover_command(str(opt), job)
+    runtime = job.runtime_dir or "/var/runtime"
+    given = os.environ.get("LD_LIBRARY_PATH")
+    libraries = ":".join(filter(None, [given, staging, f"{staging}/lib", f"{opt}/lib"]))
     environ = {
-        **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.builder.arn.split(":")[3]),
+        **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.region),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.builder.runtime}",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.runtime}",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(target.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": target.name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -172,8 +164,8 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
         "LAMBDA_RUNTIME_DIR": runtime,
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
-        **({} if job.builder.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
-        **prover.environ,
+        **({} if job.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
+        "LD_LIBRARY_PATH": libraries,
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
         "PWD": staging,
         "PYTHONPATH": runtime,
@@ -192,7 +184,7 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
     # PYTHONPATH of its own; the .pth files of both are read; and what the runtime brings comes last.
     has_own_path = bool(target.environment.get("PYTHONPATH"))
     own_path = [each for each in environ["PYTHONPATH"].split(":") if each] if has_own_path else []
-    of_layers = [f"{opt}/python/lib/{job.builder.runtime}/site-packages", f"{opt}/python"]
+    of_layers = [f"{opt}/python/lib/{job.runtime}/site-packages", f"{opt}/python"]
     sites = [staging] if own_path else [staging, *of_layers]
     question = {
         "module": module.replace("/", "."),
@@ -207,7 +199,9 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
     for tree in trees:
         close_tree(tree)
     try:
-        printed = job.shell.run(replace(prover, stdin=json.dumps(question).encode()), meanwhile)
+        argv = script("yo_dawg.workshop.package.importer", "-s")
+        environ_now = {"LD_LIBRARY_PATH": libraries}
+        printed = work.shell.run(Command(argv, space.root, environ_now, json.dumps(question).encode()))
         ending = "ended the process"
     except CommandFailed as error:
         refuse_if_disk_full(error, space)
@@ -216,26 +210,14 @@ def try_import(target: Target, layers: tuple[Path, int] | None, job: Job, meanwh
     for tree in trees:
         open_folders(tree)
     proof = read_proof(answer, CommandFailed(0, printed.splitlines()).tail, ending)
-    return replace(
-        proof,
-        failure=proof.failure and job.log.mask(proof.failure),
-        with_layers=layers is not None,
-        layer_bytes=layer_bytes,
-    )
-
-
-def prover_command(opt: str, job: Job) -> Command:
-    """Return the command of the child that imports a handler, with layers in a folder."""
-    staging = job.space.staging
-    libraries = ":".join(filter(None, [job.settings.library_path, f"{staging}", f"{staging}/lib", f"{opt}/lib"]))
-    return Command(own_program(import_handler, "-s"), job.space.root, {"LD_LIBRARY_PATH": libraries})
+    return replace(proof, with_layers=layers is not None, layer_bytes=layer_bytes)
 
 
 def read_proof(path: Path, tail: str, ending: str) -> Proof:
     """Read what the child says of an import; a project's code ran in it, and it may say anything."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            said = json.loads(file.read(MAX_ANSWER))
+            said = json.loads(file.read(MAX_PROOF))
         return Proof(
             loaded=frozenset(str(name) for name in said["loaded"]),
             sought=frozenset(str(name) for name in said["sought"]),
@@ -247,7 +229,7 @@ def read_proof(path: Path, tail: str, ending: str) -> Proof:
         return Proof(failure=f"the import {ending}", tail=tail)
 
 
-def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
+def check_proof(proof: Proof, target: ProvenFunction, setting: str) -> list[str]:
     """Raise PackageError for an import that failed, or return a warning where it might work in Lambda.
 
     It might where the function has layers that could not be read; and, unless the operator set
@@ -271,7 +253,7 @@ def check_proof(proof: Proof, target: Target, setting: str) -> list[str]:
     raise PackageError(f"{text.rstrip('.')}. {advice} The last lines of the import:\n{proof.tail}")
 
 
-def check_handler(staging: Path, target: Target) -> list[str]:
+def check_handler(staging: Path, target: ProvenFunction) -> list[str]:
     """Raise PackageError if the function's handler is not in the package; return warnings.
 
     Where the function has layers, the module may be in one of them, and only a warning is given.

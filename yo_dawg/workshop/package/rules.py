@@ -16,7 +16,6 @@ from yo_dawg.errors import PackageError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import nearest, printable
 from yo_dawg.trees import tree_files
-from yo_dawg.workspace import HERE
 
 if TYPE_CHECKING:
     from yo_dawg.workshop.package.install import Installer
@@ -69,10 +68,11 @@ def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
     names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
     answer = space.root / "matched.json"
     job = {"patterns": patterns, "names": names, "answer": str(answer), "seconds": SECONDS_TO_MATCH}
+    matcher = program("yo_dawg.workshop.package.rules", space)
     worker = Command(
-        program("yo_dawg.workshop.package.rules"),
+        matcher.argv,
         cwd=space.root,
-        environ={"PYTHONPATH": f"{HERE}:{installer.toolchain.packages}"},
+        environ={"PYTHONPATH": f"{matcher.environ['PYTHONPATH']}:{space.toolchain / 'site-packages'}"},
         stdin=json.dumps(job).encode(),
     )
     try:

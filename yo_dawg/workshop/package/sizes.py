@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from yo_dawg.archives import LARGEST, MAX_UNZIPPED_BYTES
 from yo_dawg.errors import PackageError
+from yo_dawg.limits import LARGEST, MAX_UNZIPPED_BYTES
 from yo_dawg.text import size
 from yo_dawg.workshop.package.bytecode import source_of
 

@@ -21,8 +21,8 @@ from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
     from yo_dawg.checkout import Checkout
-    from yo_dawg.log import Log
     from yo_dawg.process import Shell
+    from yo_dawg.report import Report
     from yo_dawg.workshop.package.rules import Rules
 
 # What of a project's tree is no use in Lambda, where no make_dist.sh says it better (contract §6).
@@ -40,7 +40,7 @@ PROJECT_JUNK = ("__pycache__", "*.py[co]", ".git", ".hg", ".svn", ".DS_Store", "
 """Left out wherever it stands."""
 
 
-def stage(checkout: Checkout, rules: Rules, shell: Shell, log: Log) -> None:
+def stage(checkout: Checkout, rules: Rules, shell: Shell, log: Report) -> None:
     """Lay the project over its dependencies: with its make_dist.sh, or else all but what is no use."""
     script, staging = checkout.project / "make_dist.sh", Workspace(checkout.root.parent).staging
     if script.is_file():

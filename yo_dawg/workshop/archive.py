@@ -1,0 +1,314 @@
+"""Zips: written the same on any day, with what was compressed before taken over by its content's digest."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import functools
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import stat
+import struct
+import sys
+import threading
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yo_dawg.errors import ConfigError, PackageError
+from yo_dawg.trees import Listing, make_folders, make_readable
+
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip can hold: the same tree then gives the same bytes on any day."""
+
+ZIP_MADE = "made by yo-dawg, format 3, "
+"""So begin the comments of our zips; with what each was compressed follows."""
+
+LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
+"""libdeflate's, by how many bytes a file has at least: 7 is the highest that costs less than zlib's usual level 6.
+In what is large, it gains nothing by the longer search: 1 % for half of the time."""
+
+MAX_PENDING_BYTES = 1 << 26
+"""How much of the files' content may wait for a slower one before them: it is in memory meanwhile."""
+
+BATCH_BYTES = 1 << 18
+"""How much of small files one thread takes at a time: to hand each of them over takes longer than to compress it."""
+
+
+@dataclass(frozen=True)
+class Deflater:
+    """What compresses the members of a zip.  Those of the same name give the same bytes."""
+
+    name: str
+    deflate: Callable[[bytes], bytes]
+    inflate: Callable[[bytes, int], bytes]
+    """Of the content's size, which must be known."""
+
+    @property
+    def comment(self) -> bytes:
+        """What a zip says in its comment if all its members were compressed with this."""
+        return f"{ZIP_MADE}{self.name}".encode()
+
+
+@functools.cache
+def load_deflater(packages: Path) -> Deflater:
+    """Load libdeflate from the toolchain: it compresses better than zlib does, twice as fast, and is no other tomorrow.
+
+    Its file is the one that was pinned, if nothing of a project has run by now.
+    """
+    # Not by sys.path: nothing else of the toolchain is to be found.
+    spec: Any = importlib.machinery.PathFinder.find_spec("deflate", [str(packages)])
+    if spec is None:
+        raise ConfigError('The toolchain has no compressor. Run "./deploy.sh bootstrap" to make it again.')
+    loaded: Any = importlib.util.module_from_spec(spec)
+    sys.modules["deflate"] = loaded
+    spec.loader.exec_module(loaded)
+    name = f"libdeflate {loaded.__version__}, level {'/'.join(str(level) for _, level in LEVELS)}"
+
+    def deflate(content: bytes) -> bytes:
+        level = next(level for least, level in LEVELS if len(content) >= least)
+        return bytes(loaded.deflate_compress(content, level))
+
+    return Deflater(name, deflate, lambda content, size: bytes(loaded.deflate_decompress(content, size)))
+
+
+ZLIB = Deflater(
+    f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
+    lambda content: zlib.compress(content, wbits=-15),
+    lambda content, size: zlib.decompress(content, wbits=-15, bufsize=max(size, 1)),
+)
+"""The standard library's: what is there before there is a toolchain."""
+
+
+class PackageZip:
+    """A zip of ours, read member by member; several threads may read at a time."""
+
+    def __init__(self, file: int, deflater: Deflater = ZLIB) -> None:
+        """Read the directory of a zip in an open file, which stays open; raise BadZipFile."""
+        self._file, self._deflater = file, deflater
+        with open(os.dup(file), "rb") as opened, zipfile.ZipFile(opened) as archive:
+            self.comment = archive.comment
+            ours = archive.comment.startswith(ZIP_MADE.encode())
+            self.members = {info.filename: info for info in archive.filelist if ours}
+
+    def compressed(self, name: str) -> bytes:
+        """Return a member as it is in the zip."""
+        info = self.members[name]
+        header = os.pread(self._file, 30, info.header_offset)
+        name_size, extra_size = struct.unpack("<26x2H", header)
+        return os.pread(self._file, info.compress_size, info.header_offset + 30 + name_size + extra_size)
+
+    def read(self, name: str) -> bytes:
+        """Return a member's content."""
+        return self._deflater.inflate(self.compressed(name), self.members[name].file_size)
+
+    def extract(self, name: str, target: str) -> bytes:
+        """Write a member to a file that is not there yet, executable if it is so in the zip; return its content."""
+        content = self.read(name)
+        mode = 0o755 if self.members[name].external_attr >> 16 & stat.S_IXUSR else 0o644
+        with open(target, "xb", buffering=0, opener=functools.partial(os.open, mode=mode)) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+        return content
+
+    def unpack(self, root: Path) -> None:
+        """Write all members below a folder, on all processors."""
+        make_folders(self.members, root)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(lambda name: self.extract(name, f"{root}/{name}"), self.members):
+                pass
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Where a file's compressed content is."""
+
+    read: Callable[[], bytes]
+    crc: int
+
+
+class CompressedCache:
+    """Compressed files by the digest of their content: whatever was compressed once need not be again.
+
+    One thread at a time adds to it; when it is asked, nobody adds any more (see ``CompressingAhead``).
+    """
+
+    def __init__(self, deflater: Deflater) -> None:
+        """Begin with nothing; what is to be compressed, this does."""
+        self.deflater = deflater
+        self._known: dict[str, Compressed] = {}
+
+    def add_package(self, package: PackageZip, digests: Mapping[str, str]) -> None:
+        """Add the members of a zip, of which the digests are known, if the same deflater made it."""
+        if package.comment == self.deflater.comment:
+            for name in digests.keys() & package.members.keys():
+                read = functools.partial(package.compressed, name)
+                self._known[digests[name]] = Compressed(read, package.members[name].CRC)
+
+    def add(self, digest: str, read: Callable[[], bytes], crc: int) -> None:
+        """Add one compressed content."""
+        self._known[digest] = Compressed(read, crc)
+
+    def get(self, digest: str) -> Compressed | None:
+        """Return the compressed content of this digest."""
+        return self._known.get(digest)
+
+
+class CompressingAhead:
+    """Compresses files into a cache while something else is done, such as the handler's import.
+
+    One thread does it, from ``start`` to ``stop``.  A file that changes meanwhile does no harm: what is in the cache
+    goes by the content that was read.  One that cannot be read is left to whoever writes the zip.
+    """
+
+    def __init__(self, cache: CompressedCache, spool: int) -> None:
+        """Fill a cache; the compressed content goes into an open file that nobody else can reach."""
+        self._cache, self._spool = cache, spool
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, listing: Listing) -> None:
+        """Begin with these files, the largest first."""
+        files = sorted(listing, key=lambda entry: -entry[2].st_size)
+        self._thread = threading.Thread(target=self._compress, args=[files], daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the file that is being compressed."""
+        self._is_over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _compress(self, files: Listing) -> None:
+        at = 0
+        for _, path, _ in files:
+            if self._is_over.is_set():
+                return
+            with contextlib.suppress(OSError):
+                content = path.read_bytes()
+                digest = record_digest(content)
+                if self._cache.get(digest):
+                    continue
+                packed = self._cache.deflater.deflate(content)
+                if os.pwrite(self._spool, packed, at) == len(packed):
+                    read = functools.partial(os.pread, self._spool, len(packed), at)
+                    self._cache.add(digest, read, zlib.crc32(content))
+                at += len(packed)
+
+
+@dataclass(frozen=True)
+class WrittenZip:
+    """What was written into a zip."""
+
+    members: dict[str, str] = field(default_factory=dict)
+    """For each name the digest of its content, see ``record_digest``."""
+    unzipped_bytes: int = 0
+
+
+def write_zip(listing: Listing, file: int, cache: CompressedCache) -> WrittenZip:
+    """Zip files into an open file, in the order of their names, with one date and our own modes for all.
+
+    On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than the files'
+    owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
+    Raises PackageError for names that a zip cannot hold, and OSError.
+    """
+    files = sorted(listing, key=lambda entry: entry[0])
+    members, total = dict[str, str](), 0
+    os.ftruncate(file, 0)
+    with open(os.dup(file), "wb", buffering=1 << 20) as opened, zipfile.ZipFile(opened, "w") as archive:
+        opened.seek(0)
+        archive.comment = cache.deflater.comment
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            for info, digest, content in in_turn(pool, functools.partial(pack, cache), files):
+                add_member(archive, info, content)
+                members[info.filename] = digest
+                total += info.file_size
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return WrittenZip(members, total)
+
+
+Packed = tuple[zipfile.ZipInfo, str, bytes]
+
+
+def pack(cache: CompressedCache, entry: tuple[str, Path, os.stat_result]) -> Packed:
+    """Return what a zip says of a file, its digest, and its compressed content."""
+    name, path, _ = entry
+    info = zip_info(name, make_readable(path))
+    # A project's code may have put a link or a pipe in its place: neither is followed.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        content = opened.read(info.file_size + 1)  # and no more, should it grow
+    if len(content) != info.file_size:
+        raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+    digest = record_digest(content)
+    if known := cache.get(digest):
+        info.CRC = known.crc
+        return info, digest, known.read()
+    info.CRC = zlib.crc32(content)
+    return info, digest, cache.deflater.deflate(content)
+
+
+def in_turn(
+    pool: ThreadPoolExecutor, work: Callable[[tuple[str, Path, os.stat_result]], Packed], listing: Listing
+) -> Iterator[Packed]:
+    """Yield what work makes of each file, in their order; as many wait as memory has room for."""
+    pending: deque[tuple[int, Future[list[Packed]]]] = deque()
+    for batch, total in batches(listing):
+        while pending and total + sum(each for each, _ in pending) > MAX_PENDING_BYTES:
+            yield from pending.popleft()[1].result()
+        pending.append((total, pool.submit(lambda batch: [work(each) for each in batch], batch)))
+    while pending:
+        yield from pending.popleft()[1].result()
+
+
+def batches(listing: Listing) -> Iterator[tuple[Listing, int]]:
+    """Yield large files, and as many small ones as make a large one, with their bytes."""
+    batch: list[tuple[str, Path, os.stat_result]] = []
+    total = 0
+    for entry in listing:
+        if batch and total + entry[2].st_size > BATCH_BYTES:
+            yield batch, total
+            batch, total = [], 0
+        batch.append(entry)
+        total += entry[2].st_size
+    if batch:
+        yield batch, total
+
+
+def record_digest(content: bytes) -> str:
+    """Return the SHA-256 of a content as a distribution's RECORD has it (PEP 376): base64, for URLs, unpadded."""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
+    """Return what a zip says of a file; raise PackageError for a name that it cannot hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise PackageError(f"The package holds a file whose name is not UTF-8: {name!r}. Rename it.") from None
+    info = zipfile.ZipInfo(name, ZIP_EPOCH)
+    info.create_system = 3  # Unix: the modes count
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
+    info.file_size, info.CRC = status.st_size, 0
+    return info
+
+
+def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes) -> None:
+    """Write a member that is compressed already, which zipfile itself has no call for."""
+    file: Any = archive.fp
+    info.header_offset, info.compress_size = file.tell(), len(content)
+    file.write(info.FileHeader(zip64=False))
+    file.write(content)
+    archive.start_dir = file.tell()
+    archive.filelist.append(info)
