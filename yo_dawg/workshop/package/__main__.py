@@ -111,6 +111,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
             warnings = [
                 *checkout.warnings,
                 *unread_requirements(checkout.project),
+                *installer.settings.warnings,
                 *rules.warnings,
                 *(each for target in job.functions for each in check_handler(space.staging, target)),
             ]

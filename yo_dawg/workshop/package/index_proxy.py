@@ -53,7 +53,7 @@ def install_worker() -> NoReturn:
         public = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         local[public] = parts._replace(scheme="http", netloc=f"127.0.0.1:{server.server_port}").geturl()
     texts = dict(job["texts"])
-    for path in (Path("pyproject.toml"), Path("uv.toml")):
+    for path in (Path("pyproject.toml"), Path(job["config"])):
         if path.is_file():
             texts[str(path)] = path.read_text(errors="surrogateescape")
     for public, here in local.items():

@@ -23,6 +23,7 @@ from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import printable
+from yo_dawg.workshop.package.uv_settings import UvSettings, read_uv_settings
 from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
@@ -120,6 +121,11 @@ class Installer:
             self.shell.run(Command([self.get_uv(), "export", *options, "--output-file", target], self.checkout.project))
         return target
 
+    @functools.cached_property
+    def settings(self) -> UvSettings:
+        """The project's settings of uv; read before anything is built that might rewrite them."""
+        return read_uv_settings(self.checkout.project, self.checkout.root)
+
     def install(self, target: Path) -> None:
         """Install what the project requires into a folder; raise DependencyError."""
         if self.requirements:
@@ -153,6 +159,9 @@ class Installer:
         if self.checkout.required.overrides:
             options = ["--override", self.space.root / "overrides.txt"]
             (self.space.root / "overrides.txt").write_text("\n".join(self.checkout.required.overrides))
+        config = self.space.root / "uv.toml"
+        config.write_text(self.settings.text, errors="surrogateescape")
+        options += ["--config-file", config]
         argv = [self.get_uv(), "pip", command[0], "--python", sys.executable, *options, *command[1:]]
         run = Command(
             [*argv, self.requirements or os.devnull], self.checkout.project, {"SOURCE_DATE_EPOCH": "315532800"}
@@ -165,6 +174,7 @@ class Installer:
             return command
         job = {
             "argv": [str(part) for part in command.argv],
+            "config": str(self.space.root / "uv.toml"),
             "texts": dict(self.checkout.required.texts),
             "indexes": self.indexes,
         }
