@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -52,8 +53,8 @@ def give_back_memory() -> None:
 def kill_leftovers() -> None:
     """Kill what a build left running whose handler Lambda killed: a reset spares other processes.
 
-    Those are the processes of our user that did not start us, and are no extensions (these run from
-    /opt, where no build can write).  One that has closed itself to us ("not dumpable") hides.
+    Those are the processes of our user that did not start us, and are no extensions.  One that has closed itself
+    to us ("not dumpable") hides.
     """
     parents = parent_ids()
     spared = {os.getpid()}
@@ -63,12 +64,22 @@ def kill_leftovers() -> None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             if os.stat(f"/proc/{pid}").st_uid != os.getuid():
                 continue
-            try:
-                is_extension = os.readlink(f"/proc/{pid}/exe").startswith("/opt/")
-            except PermissionError:
-                is_extension = False
-            if not is_extension:
+            if not is_extension(pid):
                 send_signal(pid, signal.SIGKILL)
+
+
+def is_extension(pid: int) -> bool:
+    """Say whether a process is one of Lambda's extensions: these run from /opt, where no build can write.
+
+    One that is a script is run by an interpreter from elsewhere: its command line names it, first or after that.
+    """
+    try:
+        if os.readlink(f"/proc/{pid}/exe").startswith("/opt/"):
+            return True
+        arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")[:2]
+    except PermissionError:
+        return False
+    return any(re.fullmatch(rb"/opt/extensions/[^/]+", each) and os.path.isfile(each) for each in arguments)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
