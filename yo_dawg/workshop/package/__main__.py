@@ -32,7 +32,7 @@ from yo_dawg.workshop.package.install import (
     look_at_installed,
     unread_requirements,
 )
-from yo_dawg.workshop.package.prove import Proof, check_handler, check_proof, prove_all
+from yo_dawg.workshop.package.prove import Proof, check_proof, prove_all
 from yo_dawg.workshop.package.prune import Pruned, keep_imported, prune
 from yo_dawg.workshop.package.reuse import (
     PreviousPackage,
@@ -113,7 +113,6 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
                 *unread_requirements(checkout.project),
                 *installer.settings.warnings,
                 *rules.warnings,
-                *(each for target in job.functions for each in check_handler(space.staging, target)),
             ]
 
         handlers = ", ".join(target.handler for target in job.functions)
@@ -123,7 +122,9 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
             if job.bytecode != "none" and job.proof != "off":
                 laid |= compile_ahead(listing, installed, work)
             proofs, pruned = prove_all(pruned, work)
-            warnings += [each for target, proof in proofs for each in check_proof(proof, target, job.proof)]
+            warnings += [
+                each for target, proof in proofs for each in check_proof(proof, target, job.proof, space.staging)
+            ]
 
         with report.step("zip", "[7/8] compile and zip"):
             proof = Proof(
