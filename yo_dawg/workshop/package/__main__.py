@@ -32,7 +32,7 @@ from yo_dawg.workshop.package.install import (
     look_at_installed,
     unread_requirements,
 )
-from yo_dawg.workshop.package.prove import Proof, check_proof, prove_all
+from yo_dawg.workshop.package.prove import Proof, prove_all
 from yo_dawg.workshop.package.prune import Pruned, keep_imported, prune
 from yo_dawg.workshop.package.reuse import (
     PreviousPackage,
@@ -45,6 +45,7 @@ from yo_dawg.workshop.package.reuse import (
 from yo_dawg.workshop.package.rules import read_patterns, read_rules
 from yo_dawg.workshop.package.sizes import check_size, package_sizes
 from yo_dawg.workshop.package.stage import stage
+from yo_dawg.workshop.package.verdict import check_proof
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workshop.program import environment, serve
 from yo_dawg.workshop.toolchain import Toolchain
