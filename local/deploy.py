@@ -154,6 +154,7 @@ def package(target: str) -> None:
         make_portable(tree)
         with open(target, "w+b") as file:
             write_zip(walk(tree), file.fileno(), CompressedCache(ZLIB))
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").digest()
     print(digest.hex(), base64.b64encode(digest).decode())
 
