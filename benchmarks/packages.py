@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.packages [--rounds N] [--projects NAME …] [--only PACKAGER …] [--cache FOLDER]
                                             [--readme README.md] [--svg benchmarks/packages.svg]
 
-Builds three projects on the embedded AWS with yo-dawg, with pip and zip, uv and zip, SAM (with pip, --cached, with
+Builds four projects on the embedded AWS with yo-dawg, with pip and zip, uv and zip, SAM (with pip, --cached, with
 uv) and Chalice, in turns, and prints a table of what it took, and how that does against the limits that we set us.
 --readme writes the table between the marks in that file, --svg draws a plot.  All tools are installed, pinned, into
 the cache (by default a temporary folder).
@@ -61,6 +61,9 @@ BEGIN, END = "<!-- Made by benchmarks.packages: begin -->", "<!-- end -->"
 WITHOUT_BYTECODE = "yo-dawg, no .pyc"
 """The same package without its bytecode, which is only imported."""
 
+MID_DIRECT = ("cryptography", "jinja2", "pydantic", "requests", "sqlalchemy", "pyyaml")
+"""What "mid" requires itself; "loose" pins these only, as most people do: the rest may change at any time."""
+
 HANDLER = "\n\ndef lambda_handler(event, context):\n    return {}\n\n\n"
 
 
@@ -71,17 +74,30 @@ def projects() -> dict[str, Project]:
         for number in range(10_000)
     }
     firsts = [f"pages.part{number}.page0" for number in range(200)]
+    mid = ["cryptography.fernet", "jinja2", "pydantic", "requests", "sqlalchemy", "yaml"]
     made = [
-        project("mid", ["cryptography.fernet", "jinja2", "pydantic", "requests", "sqlalchemy", "yaml"], 512),
+        project("mid", mid, 512),
+        project("loose", mid, 512, pins="mid", only=MID_DIRECT),
         project("big", ["cryptography.fernet", "pandas", "pyarrow", "pydantic", "requests"], 2048),
         project("files", ["requests", *firsts], 1024, pages),
     ]
     return {each.name: each for each in made}
 
 
-def project(name: str, imports: Sequence[str], tmp_megabytes: int, files: Mapping[str, str] | None = None) -> Project:
-    """Return a project whose handler imports these modules, and whose requirements are pinned."""
-    requirements = [line for line in (PINS / f"{name}.txt").read_text().splitlines() if not line.startswith("#")]
+def project(
+    name: str,
+    imports: Sequence[str],
+    tmp_megabytes: int,
+    files: Mapping[str, str] | None = None,
+    *,
+    pins: str = "",
+    only: Sequence[str] = (),
+) -> Project:
+    """Return a project whose handler imports these modules, and whose requirements (or only some) are pinned."""
+    lines = (PINS / f"{pins or name}.txt").read_text().splitlines()
+    requirements = [line for line in lines if not line.startswith("#")]
+    if only:
+        requirements = [line for line in requirements if line.partition("==")[0].lower() in only]
     code = "".join(f"import {module}\n" for module in imports) + HANDLER
     files = {"lambda_function.py": code, **(files or {})}
     return Project(name, "\n".join([*requirements, ""]), files, tmp_megabytes)
@@ -231,11 +247,18 @@ def judge(results: Results) -> Iterable[tuple[str, float, float]]:
         return [by_packager[name] for name in names] if by_packager.keys() >= set(names) else []
 
     for title, project, phase, rival, limit in (
-        ("cold build of mid, against SAM", "mid", COLD, "SAM", 0.33),
+        ("cold build of mid, against SAM", "mid", COLD, "SAM", 0.35),
         ("cold build of mid, against Chalice", "mid", COLD, "Chalice", 0.7),
-        ("code of mid changed, against SAM --cached", "mid", CODE, "SAM --cached", 0.2),
+        ("code of mid changed, against SAM --cached", "mid", CODE, "SAM --cached", 0.25),
+        (
+            "code of mid changed, only direct requirements pinned, against SAM --cached",
+            "loose",
+            CODE,
+            "SAM --cached",
+            0.4,
+        ),
         ("nothing of mid changed, against SAM --cached", "mid", NOTHING, "SAM --cached", 0.08),
-        ("cold build of big, against pip and zip", "big", COLD, "pip, zip", 0.3),
+        ("cold build of big, against pip and zip", "big", COLD, "pip, zip", 0.33),
     ):
         if pair := pick(project, YoDawg.name, rival):
             yield title, limit, pair[0].seconds(phase) / pair[1].seconds(phase)
@@ -244,7 +267,7 @@ def judge(results: Results) -> Iterable[tuple[str, float, float]]:
         yield title, 0.4, pair[0].import_seconds() / pair[1].import_seconds()
     for project in ("mid", "big"):
         if pair := pick(project, YoDawg.name, "SAM"):
-            yield f"zip of {project}, bytecode included, against SAM", 1.15, pair[0].zip_bytes / pair[1].zip_bytes
+            yield f"zip of {project}, bytecode included, against SAM", 1.2, pair[0].zip_bytes / pair[1].zip_bytes
     if ours := pick("big", YoDawg.name):
         yield "peak memory of the handler process on big, MB", 200, ours[0].peak("handler_bytes") / MB
     if (ours := pick("mid", YoDawg.name)) and ours[0].disk_bytes:
