@@ -251,7 +251,7 @@ def judge(results: Results) -> Iterable[tuple[str, float, float]]:
         ("cold build of mid, against Chalice", "mid", COLD, "Chalice", 0.7),
         ("code of mid changed, against SAM --cached", "mid", CODE, "SAM --cached", 0.25),
         (
-            "code of mid changed, only direct requirements pinned, against SAM --cached",
+            "code of mid changed, only direct pins, against SAM --cached",
             "loose",
             CODE,
             "SAM --cached",
