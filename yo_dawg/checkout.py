@@ -27,6 +27,8 @@ class Required:
     """Requirements that take the place of those of the same name, whoever has them."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """For each requirements file of the project, its text as uv is to see it."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """For the address of each folder that was fetched the tag that was asked for, or ""."""
     failures: Sequence[str] = ()
     """What could not be fetched.  It matters only if uv asks for it: a marker may say no."""
 
@@ -45,6 +47,8 @@ class Checkout:
     """The repository's files, relative to root: builds of requirements may add others."""
     required: Required = field(default_factory=Required)
     warnings: tuple[str, ...] = ()
+    tag: str = ""
+    """The tag that was asked for, or ""."""
 
 
 @dataclass(frozen=True)

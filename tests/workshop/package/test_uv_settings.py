@@ -14,7 +14,7 @@ from yo_dawg.workshop.package.uv_settings import as_toml, read_uv_settings
 
 
 def read(root: Path, folder: str = ".") -> dict[str, object]:
-    return tomllib.loads(read_uv_settings(root / folder, root).text)
+    return tomllib.loads(read_uv_settings(root / folder, root).with_build_variables({}))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,13 @@ def test_the_nearest_file_counts_and_uv_toml_before_pyproject(tmp_path: Path) ->
     assert read(tmp_path, "app") == {"prerelease": "allow"}
     (tmp_path / "app/uv.toml").write_text('resolution = "lowest"\n')
     assert read(tmp_path, "app") == {"resolution": "lowest"}
-    assert read_uv_settings(tmp_path / "app", tmp_path / "app").text == '"resolution" = "lowest"\n'
+    assert read_uv_settings(tmp_path / "app", tmp_path / "app").counting == {"resolution": "lowest"}
+
+
+def test_variables_for_builds_are_added_and_the_projects_own_win(tmp_path: Path) -> None:
+    (tmp_path / "uv.toml").write_text('[extra-build-variables]\nx = {A = "1"}\n')
+    text = read_uv_settings(tmp_path, tmp_path).with_build_variables({"x": {"A": "2", "B": "2"}, "y": {"C": "3"}})
+    assert tomllib.loads(text) == {"extra-build-variables": {"x": {"A": "1", "B": "2"}, "y": {"C": "3"}}}
 
 
 @pytest.mark.parametrize("text", ["[", "a = [" * 5000, "a = '\x00'"])

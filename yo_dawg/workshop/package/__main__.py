@@ -113,6 +113,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
                 *checkout.warnings,
                 *unread_requirements(checkout.project),
                 *installer.settings.warnings,
+                *(each for told in installer.told_versions for each in told.warnings),
                 *rules.warnings,
             ]
 

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import printable
 from yo_dawg.workshop.package.uv_settings import UvSettings, read_uv_settings
+from yo_dawg.workshop.package.versions import ToldVersion, told_version
 from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
@@ -126,6 +129,16 @@ class Installer:
         """The project's settings of uv; read before anything is built that might rewrite them."""
         return read_uv_settings(self.checkout.project, self.checkout.root)
 
+    @functools.cached_property
+    def told_versions(self) -> list[ToldVersion]:
+        """What builds are told that would ask git for a version: the project's, and those of what it has from Git."""
+        checkout, required = self.checkout, self.checkout.required
+        folders = [(checkout.project, checkout.tag, checkout.commit)]
+        for uri, origin in required.origins.items():
+            folder = Path(urllib.request.url2pathname(urllib.parse.urlsplit(uri).path))
+            folders.append((folder, required.tags.get(uri, ""), origin.partition("#")[0].rpartition("@")[2]))
+        return [told for each in folders if (told := told_version(*each))]
+
     def install(self, target: Path) -> None:
         """Install what the project requires into a folder; raise DependencyError."""
         if self.requirements:
@@ -160,11 +173,15 @@ class Installer:
             options = ["--override", self.space.root / "overrides.txt"]
             (self.space.root / "overrides.txt").write_text("\n".join(self.checkout.required.overrides))
         config = self.space.root / "uv.toml"
-        config.write_text(self.settings.text, errors="surrogateescape")
+        variables = {each.name: dict(each.variables) for each in self.told_versions if each.name and each.variables}
+        config.write_text(self.settings.with_build_variables(variables), errors="surrogateescape")
+        unnamed = {name: text for each in self.told_versions if not each.name for name, text in each.variables.items()}
         options += ["--config-file", config]
         argv = [self.get_uv(), "pip", command[0], "--python", sys.executable, *options, *command[1:]]
         run = Command(
-            [*argv, self.requirements or os.devnull], self.checkout.project, {"SOURCE_DATE_EPOCH": "315532800"}
+            [*argv, self.requirements or os.devnull],
+            self.checkout.project,
+            {"SOURCE_DATE_EPOCH": "315532800", **unnamed},
         )
         self.shell.run(self._lent(run))
 

@@ -45,14 +45,24 @@ OF_DEVELOPERS = frozenset({
 """Settings that have no say in what a package holds, or that uv reads from the project itself: nobody need be told."""
 
 
+BUILD_VARIABLES = "extra-build-variables"
+
+
 @dataclass(frozen=True)
 class UvSettings:
     """A project's settings of uv, less those that do not count."""
 
-    text: str
-    """What counts, as a uv.toml."""
+    counting: Mapping[str, Any]
+    """What counts."""
     ignored: tuple[str, ...] = ()
     """The names of what does not count."""
+
+    def with_build_variables(self, variables: Mapping[str, Mapping[str, str]]) -> str:
+        """Return what counts, as a uv.toml, with more variables for the builds of some projects, by their names."""
+        own = self.counting.get(BUILD_VARIABLES, {})
+        merged = {name: {**each, **(own.get(name, {}))} for name, each in variables.items()}
+        everything = {**self.counting, BUILD_VARIABLES: {**own, **merged}} if variables else self.counting
+        return "".join(f"{json.dumps(name)} = {as_toml(value)}\n" for name, value in sorted(everything.items()))
 
     @property
     def warnings(self) -> list[str]:
@@ -75,7 +85,7 @@ def read_uv_settings(project: Path, boundary: Path) -> UvSettings:
             table = uv_table(path)
             if table is not None:
                 return filtered(table, folder)
-    return UvSettings("")
+    return UvSettings({})
 
 
 def uv_table(path: Path) -> Mapping[str, Any] | None:
@@ -109,8 +119,7 @@ def filtered(table: Mapping[str, Any], folder: Path) -> UvSettings:
     everything = kept(table, "")
     if isinstance(pip, dict):
         everything["pip"] = kept(pip, "pip.")
-    lines = [f"{json.dumps(name)} = {as_toml(value)}\n" for name, value in sorted(everything.items())]
-    return UvSettings("".join(lines), tuple(sorted(ignored)))
+    return UvSettings(everything, tuple(sorted(ignored)))
 
 
 def from_root(value: Any, folder: Path) -> Any:
