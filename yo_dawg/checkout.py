@@ -27,10 +27,10 @@ class Required:
     """Requirements that take the place of those of the same name, whoever has them."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """For each requirements file of the project, its text as uv is to see it."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """For the address of each folder that was fetched the tag that was asked for, or ""."""
     failures: Sequence[str] = ()
     """What could not be fetched.  It matters only if uv asks for it: a marker may say no."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """For the address of each folder that was fetched the tag that was asked for, or ""."""
 
 
 @dataclass(frozen=True)
