@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yo_dawg.errors import DependencyError, SourceError
+from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
-
-REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml")
-"""Where a project may say what it needs; the first one found counts (contract §6)."""
 
 
 @dataclass(frozen=True)
@@ -112,33 +108,3 @@ STALL_SECONDS = 30.0
 
 PIECE = 1 << 18
 """Bytes that are read or written at a time."""
-
-
-def find_requirements(project: Path) -> Path | None:
-    """Return the file in which a project says what it needs, or None."""
-    for name in REQUIREMENT_FILES:
-        path = project / name
-        if path.is_file() and (name != "pyproject.toml" or has_dependencies(path)):
-            return path
-    return None
-
-
-def has_dependencies(path: Path) -> bool:
-    """Say whether a pyproject.toml names dependencies, or has its build name them; raise DependencyError."""
-    try:
-        project = tomllib.loads(path.read_text()).get("project")
-    except (ValueError, RecursionError) as error:
-        raise DependencyError(f"{path.name} is not valid TOML: {error}.") from None
-    if not isinstance(project, dict):
-        return False
-    return bool(project.get("dependencies")) or "dependencies" in project.get("dynamic", ())
-
-
-def uncommented(line: str) -> str:
-    """Return a line of a requirements file without its comment; an address may hold a "#"."""
-    return re.sub(r"(^|\s)#.*", "", line)
-
-
-def whole_lines(text: str) -> list[str]:
-    """Return the lines of a requirements file, those that go on in the next one as one."""
-    return re.sub(r"\\\r?\n", " ", text).splitlines()

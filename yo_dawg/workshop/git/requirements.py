@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import Required, find_requirements, uncommented, whole_lines
+from yo_dawg.checkout import Required
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.events import subdirectory_fault
 from yo_dawg.text import MAX_LINE, printable
 from yo_dawg.workshop.git.checkout import check_links
 from yo_dawg.workshop.git.clone import Wanted, check_out, related_source
+from yo_dawg.workshop.requirement_files import find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
     from yo_dawg.checkout import Source

@@ -30,7 +30,6 @@ from yo_dawg.workshop.package.install import (
     Installer,
     leave_to_runtime,
     look_at_installed,
-    unread_requirements,
 )
 from yo_dawg.workshop.package.prove import Proof, prove_all
 from yo_dawg.workshop.package.prune import Pruned, keep_imported, prune
@@ -48,6 +47,7 @@ from yo_dawg.workshop.package.stage import stage
 from yo_dawg.workshop.package.verdict import check_proof
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workshop.program import environment, serve
+from yo_dawg.workshop.requirement_files import is_own_package, unread_requirements
 from yo_dawg.workshop.toolchain import Toolchain
 from yo_dawg.workspace import Workspace, remove_tree
 
@@ -63,7 +63,13 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
     job, space, report = work.job, work.space, work.report
     read_patterns(checkout.project)  # what makes no sense is refused before the work
     get_uv = functools.cache(lambda: unpacked_uv(work))
-    installer = Installer(checkout, get_uv, job.platform, space, work.shell, job.indexes)
+    modules = [target.handler.rpartition(".")[0] for target in job.functions]
+    own = is_own_package(checkout.project, modules)
+    installer = Installer(checkout, get_uv, job.platform, space, work.shell, job.indexes, own)
+    unread = unread_requirements(checkout.project)
+    if unread and job.proof == "warn":  # what is not installed must not be missing
+        work = replace(work, job=replace(job, proof="require"))
+        job = work.job
     previous = PreviousPackage.read(work.files.get("previous"), job.manifest, deflater)
     cache = CompressedCache(deflater)
     if previous:
@@ -111,7 +117,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
             laid = lay_previous_bytecode(listing, previous, installed) if previous and job.bytecode != "none" else {}
             warnings = [
                 *checkout.warnings,
-                *unread_requirements(checkout.project),
+                *unread,
                 *installer.settings.warnings,
                 *(each for told in installer.told_versions for each in told.warnings),
                 *rules.warnings,

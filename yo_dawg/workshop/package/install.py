@@ -20,21 +20,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from yo_dawg.builder import RUNTIME_PROVIDES
-from yo_dawg.checkout import find_requirements
 from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import printable
 from yo_dawg.workshop.package.uv_settings import UvSettings, read_uv_settings
 from yo_dawg.workshop.package.versions import ToldVersion, told_version
+from yo_dawg.workshop.requirement_files import dependency_groups, find_requirements, setup_cfg_requirements
 from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
     from yo_dawg.checkout import Checkout
     from yo_dawg.process import Shell
-
-OTHERS_FILES = ("poetry.lock", "Pipfile", "Pipfile.lock", "pdm.lock", "environment.yml")
-"""In which other tools keep requirements, and from which each can export them."""
 
 INSTALLER_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 """The installer's own bookkeeping in *.dist-info: it names paths of this machine.  The rest of a
@@ -88,17 +85,6 @@ INSTALL_ADVICE = (
 in its output counts."""
 
 
-def unread_requirements(project: Path) -> list[str]:
-    """Return a warning if a project only has requirements in files of tools that uv does not read."""
-    found = [name for name in OTHERS_FILES if (project / name).is_file()]
-    if not found or find_requirements(project):
-        return []
-    return [
-        f"{found[0]} is not read, and nothing was installed: export it as requirements.txt, or name the dependencies "
-        "in [project] of pyproject.toml"
-    ]
-
-
 @dataclass(frozen=True)
 class Installer:
     """uv, at work for a project."""
@@ -111,11 +97,17 @@ class Installer:
     shell: Shell
     indexes: tuple[str, ...] = field(default=(), repr=False)
     """Addresses, with credentials, of private package indexes that are asked first."""
+    with_itself: bool = False
+    """Whether the project itself is installed, too: its handler lies in its own package."""
 
     @functools.cached_property
     def requirements(self) -> Path | None:
-        """The file in which the project says what it needs; of a uv.lock, what that says as requirements."""
+        """The file in which the project says what it needs; of some, what these say, as requirements."""
         found = find_requirements(self.checkout.project)
+        if found and found.name == "setup.cfg":
+            lines = self.space.root / "setup.cfg.txt"
+            lines.write_text("\n".join(setup_cfg_requirements(found.parent)))
+            return lines
         if found is None or found.name != "uv.lock":
             return found
         target = self.space.root / "uv.lock.txt"
@@ -123,6 +115,11 @@ class Installer:
         with self._troubles(found):
             self.shell.run(Command([self.get_uv(), "export", *options, "--output-file", target], self.checkout.project))
         return target
+
+    @functools.cached_property
+    def groups(self) -> list[str]:
+        """The dependency groups that the project wants installed."""
+        return dependency_groups(self.checkout.project)
 
     @functools.cached_property
     def settings(self) -> UvSettings:
@@ -141,9 +138,11 @@ class Installer:
 
     def install(self, target: Path) -> None:
         """Install what the project requires into a folder; raise DependencyError."""
-        if self.requirements:
-            with self._troubles(self.requirements):
-                self._run("install", "--target", target, "--no-editable", "--link-mode", "hardlink", "--requirements")
+        own: list[str | Path] = [self.checkout.project] if self.with_itself else []
+        if self.requirements or self.groups or own:
+            with self._troubles(self.requirements or self.checkout.project / "pyproject.toml"):
+                options = ("--target", target, "--no-editable", "--link-mode", "hardlink")
+                self._run("install", *options, *own, "--requirements")
         check_workspace(self.space, DependencyError)
 
     def resolve(self, constraints: Iterable[str] = ()) -> str | None:
@@ -176,7 +175,7 @@ class Installer:
         variables = {each.name: dict(each.variables) for each in self.told_versions if each.name and each.variables}
         config.write_text(self.settings.with_build_variables(variables), errors="surrogateescape")
         unnamed = {name: text for each in self.told_versions if not each.name for name, text in each.variables.items()}
-        options += ["--config-file", config]
+        options += ["--config-file", config, *(f"--group={each}" for each in self.groups)]
         argv = [self.get_uv(), "pip", command[0], "--python", sys.executable, *options, *command[1:]]
         run = Command(
             [*argv, self.requirements or os.devnull],

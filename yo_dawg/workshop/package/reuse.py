@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import REQUIREMENT_FILES, find_requirements, uncommented, whole_lines
 from yo_dawg.trees import make_folders
 from yo_dawg.workshop.archive import Deflater, PackageZip, record_digest
 from yo_dawg.workshop.package.install import Installed, normal
 from yo_dawg.workshop.package.prune import Pruned, Taken
+from yo_dawg.workshop.requirement_files import REQUIREMENT_FILES, find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
     from yo_dawg.jobs import PackageJob
@@ -108,7 +108,7 @@ def install_inputs(installer: Installer, job: PackageJob) -> Inputs:
         if path.is_file()
     }
     required = [text for _, text in sorted(checkout.required.texts.items())]
-    if source and installer.requirements and source.name == "uv.lock":
+    if source and installer.requirements and source.name in ("uv.lock", "setup.cfg"):
         required.append(installer.requirements.read_text())
     lines = [line for text in required for each in whole_lines(text) if (line := uncommented(each).strip())]
     pins = frozenset(normal("".join(found)) for line in lines for found in PIN.findall(line))
@@ -141,12 +141,14 @@ def hashes(package: Mapping[str, Any]) -> Iterable[str]:
 
 def locked(installer: Installer) -> Lock | None:
     """Ask uv what it would install now; None if not all of that can be taken over."""
-    if installer.checkout.required.origins:
+    if installer.checkout.required.origins or installer.with_itself:
         return None
     source = installer.requirements
-    if source is None:
+    if source is None and not installer.groups:
         return []
-    return lock_of(source.read_text(errors="replace") if source.name == "pylock.toml" else installer.resolve())
+    return lock_of(
+        source.read_text(errors="replace") if source and source.name == "pylock.toml" else installer.resolve()
+    )
 
 
 def still_fits(manifest: DependencyManifest, inputs: Inputs, installer: Installer) -> bool:
