@@ -10,6 +10,7 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import stat
 import struct
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from yo_dawg.errors import ConfigError, PackageError
+from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import Listing, make_folders, make_readable
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -177,8 +179,11 @@ class CompressingAhead:
         self._thread: threading.Thread | None = None
 
     def start(self, listing: Listing) -> None:
-        """Begin with these files, the largest first."""
+        """Begin with these files, the largest first; not with more than Lambda takes, or than the disk has room for."""
         files = sorted(listing, key=lambda entry: -entry[2].st_size)
+        total = sum(status.st_size for _, _, status in files)
+        if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._spool).free < 2 * total:
+            return
         self._thread = threading.Thread(target=self._compress, args=[files], daemon=True)
         self._thread.start()
 
@@ -190,11 +195,11 @@ class CompressingAhead:
 
     def _compress(self, files: Listing) -> None:
         at = 0
-        for _, path, _ in files:
+        for _, path, status in files:
             if self._is_over.is_set():
                 return
             with contextlib.suppress(OSError):
-                content = path.read_bytes()
+                content = read_file(path, status.st_size)
                 digest = record_digest(content)
                 if self._cache.get(digest):
                     continue
@@ -245,17 +250,23 @@ def pack(cache: CompressedCache, entry: tuple[str, Path, os.stat_result]) -> Pac
     """Return what a zip says of a file, its digest, and its compressed content."""
     name, path, _ = entry
     info = zip_info(name, make_readable(path))
-    # A project's code may have put a link or a pipe in its place: neither is followed.
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-        content = opened.read(info.file_size + 1)  # and no more, should it grow
-    if len(content) != info.file_size:
-        raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+    content = read_file(path, info.file_size)
     digest = record_digest(content)
     if known := cache.get(digest):
         info.CRC = known.crc
         return info, digest, known.read()
     info.CRC = zlib.crc32(content)
     return info, digest, cache.deflater.deflate(content)
+
+
+def read_file(path: Path, expected: int) -> bytes:
+    """Return a file's content, which is to have so many bytes; raise OSError."""
+    # A project's code may have put a link or a pipe in its place: neither is followed.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        content = opened.read(expected + 1)  # and no more, should it grow
+    if len(content) != expected:
+        raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
+    return content
 
 
 def in_turn(
