@@ -13,8 +13,8 @@ from hypothesis import settings
 
 from local.aws import EmbeddedAWS
 from tests.embedded import builder as builder
-from yo_dawg.archives import Shelf
 from yo_dawg.builder import own_digest, runtime_versions
+from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.control.clients import Aws, make_clients
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
@@ -47,16 +47,11 @@ def no_real_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh_environment() -> Iterator[None]:
     """Let nothing be kept from another test's invocations."""
-    monkeypatch.setattr("lambda_function.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.control.doctor.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.control.package.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.control.toolchain.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.disk.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.workshop.package.reuse.SHELF", Shelf())
-    monkeypatch.setattr("yo_dawg.workspace.SHELF", Shelf())
+    ARCHIVES.make_room(0)
     yield
+    ARCHIVES.make_room(0)
     forget_what_cannot_change()
 
 
