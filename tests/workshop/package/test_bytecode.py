@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import marshal
+import os
 import shutil
 import subprocess
 import sys
@@ -14,23 +14,30 @@ from pathlib import Path
 
 import pytest
 
-from yo_dawg.archives import Former, write_zip
-from yo_dawg.builder import Builder
-from yo_dawg.control.clients import Aws
-from yo_dawg.control.job import Job
-from yo_dawg.control.store import Store
+from tests.embedded import lay_out
+from tests.support.work import make_work, open_zip, zip_to
 from yo_dawg.errors import PackageError
+from yo_dawg.jobs import ProvenFunction
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
-from yo_dawg.trees import Listing, identity, walk
-from yo_dawg.workshop.package.bytecode import lay_former_bytecode, write_bytecode
+from yo_dawg.trees import Listing, tree_files, walk
+from yo_dawg.workshop.package.bytecode import (
+    bytecode_digest,
+    compile_ahead,
+    lay_previous_bytecode,
+    source_of,
+    write_bytecode,
+)
+from yo_dawg.workshop.package.compiler import imports_of
 from yo_dawg.workshop.package.install import Installed
 from yo_dawg.workshop.package.prove import Proof
+from yo_dawg.workshop.package.prune import Pruned
+from yo_dawg.workshop.package.reuse import DependencyManifest, PreviousPackage
 from yo_dawg.workshop.package.sizes import package_sizes
+from yo_dawg.workshop.package.work import Work
 from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
-BUILDER = Builder("yo-dawg", "arn:aws:lambda:eu-west-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
 TAG = sys.implementation.cache_tag
 FILES = {
     "app.py": "import pkg\ndef handler(event, context):\n    return [x for x in 'abc' if x in {'a', 1, 2.0}]\n",
@@ -45,6 +52,12 @@ LOADED = frozenset({"app.py", "pkg/__init__.py", "../../etc/passwd", "gone.py"})
 INSTALLED = Installed((), {"pkg/__init__.py": "pkg", "pkg/idle.py": "pkg"})
 
 
+def previous_package(package: Path) -> PreviousPackage:
+    """Return a package that was built before, and what is known of it."""
+    manifest = DependencyManifest("", None, False, INSTALLED, Pruned({}, {}), KNOWN[package])
+    return PreviousPackage(open_zip(package), manifest)
+
+
 def compiled(
     tmp: Path,
     setting: str,
@@ -56,34 +69,31 @@ def compiled(
 ) -> Path:
     """Compile a package in a workspace below tmp, after a former one; return its zip, and keep what is known of it."""
     tmp.mkdir()
-    settings = Settings("b", ("*",), "https://g", "", "", tmp, tmp_is_ours=False, proof=proof, bytecode=setting)
-    log = Log(())
-    with workspace(tmp, tmp_is_ours=False) as space, contextlib.ExitStack() as stack:
+    settings = Settings("b", ("*",), "https://g", "", "", tmp, tmp_is_ours=False)
+    with workspace(tmp, tmp_is_ours=False) as space:
         put_python_on_path(space)
         for name, text in {**FILES, **(files or {})}.items():
             (space.staging / name).parent.mkdir(exist_ok=True)
             (space.staging / name).write_text(text, encoding="latin-1")
-        shell = Shell(child_environ(space, settings), log)
-        store = Store(None, "b", "yo-dawg", "123456789012")
-        job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
-        made_before = Former(stack.enter_context(former.open("rb"))) if former else None
-        known = KNOWN[former] if former and setting != "none" else {}
-        laid = lay_former_bytecode(walk(space.staging), made_before, known, INSTALLED)
-        assert laid.keys() == known.keys()
+        work = make_work(space, Shell(child_environ(space, settings), Log(())), proof=proof, bytecode=setting)
+        laid: dict[str, str] = {}
+        if former and setting != "none":
+            laid = lay_previous_bytecode(walk(space.staging), previous_package(former), INSTALLED)
+            assert laid.keys() == KNOWN[former].keys()
         meddle(space.staging)
-        made = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, job)
+        made = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, work)
         assert made.warnings == ()
         assert same(made.files, walk(space.staging))
         sizes = package_sizes(made.files, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
-        write_zip(space.staging, package := tmp / "package.zip", made_before)
+        zip_to(walk(space.staging), package := tmp / "package.zip")
         KNOWN[package] = dict(made.digests)
         return package
 
 
 def same(one: Listing, other: Listing) -> bool:
     """Say whether they list the same files; when these were read last does not matter."""
-    return all(a[:2] == b[:2] and identity(a[2]) == identity(b[2]) for a, b in zip(one, other, strict=True))
+    return [(*each[:2], each[2].st_size) for each in one] == [(*each[:2], each[2].st_size) for each in other]
 
 
 KNOWN: dict[Path, dict[str, str]] = {}
@@ -110,8 +120,7 @@ def test_bytecode_of_a_source_that_has_changed_is_not_taken_over(tmp_path: Path)
     for name, text in changed.items():
         (space.staging / name).parent.mkdir(parents=True, exist_ok=True)
         (space.staging / name).write_text(text)
-    with former.open("rb") as file:
-        laid = lay_former_bytecode(walk(space.staging), Former(file), KNOWN[former], INSTALLED)
+    laid = lay_previous_bytecode(walk(space.staging), previous_package(former), INSTALLED)
     assert laid.keys() == {f"pkg/__pycache__/idle.{TAG}.pyc"}
     assert old not in [path.read_bytes() for path in space.staging.rglob("*.pyc")]
 
@@ -204,37 +213,24 @@ def test_what_make_dist_compiled_is_shipped_as_it_is(tmp_path: Path) -> None:
 
 
 def test_of_what_bytecode_would_make_too_large_some_goes_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: Workspace, shell: Shell, log: Log
+    make: Callable[..., Work], space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings("b", ("*",), "https://g", "", "", tmp_path, tmp_is_ours=False, bytecode="all")
-    store = Store(None, "b", "yo-dawg", "123456789012")
-    job = Job(settings, BUILDER, space, log, shell, Aws(None, None, lambda _: None), store)
-    (space.staging / "app.py").write_text(FILES["app.py"])
-    (space.staging / "mine.pyc").write_text("mine")
-    (space.staging / "late.py").write_text("x = 1\n" * 1000)
+    work = make(bytecode="all")
+    lay_out(space.staging, {"app.py": FILES["app.py"], "mine.pyc": "mine", "late.py": "x = 1\n" * 1000})
     limit = len(FILES["app.py"]) + len("mine") + 6000
-    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit)
-    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit)
     monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit)
-    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit)
-    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, work)
     assert made.digests == {}
     assert "2 modules go without" in made.warnings[0]
     assert same(made.files, walk(space.staging))
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "late.py", "mine.pyc"}
-    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit + 2000)
-    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit + 2000)
     monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit + 2000)
-    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit + 2000)
-    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job)
+    made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, work)
     assert "1 modules go without" in made.warnings[0]
     assert [path.name for path in space.staging.glob("__pycache__/*")] == [f"app.{TAG}.pyc"]
-    monkeypatch.setattr("yo_dawg.control.doctor.MAX_UNZIPPED_BYTES", limit + 100_000)
-    monkeypatch.setattr("yo_dawg.control.package.MAX_UNZIPPED_BYTES", limit + 100_000)
     monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit + 100_000)
-    monkeypatch.setattr("yo_dawg.workshop.package.sizes.MAX_UNZIPPED_BYTES", limit + 100_000)
     shutil.rmtree(space.staging / "__pycache__")
-    assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, job).warnings == ()
+    assert write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, work).warnings == ()
     assert len([*space.staging.glob("__pycache__/*")]) == 2
 
 
@@ -242,3 +238,95 @@ def test_a_compiler_that_fails_says_so(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="the compiler ended with exit status 1") as refused:
         compiled(tmp_path / "a", "used", files={"pkg/__pycache__": "a file, where a folder should be"})
     assert "FileExistsError" in str(refused.value)
+
+
+# --- What an import will probably load ------------------------------------------------------------------------
+
+MODULES = {
+    "pkg/app.py": '''
+"""How to use it:
+
+import example
+"""
+import os, plain as other
+from . import beside
+from .sub import (  # two of them
+    name,
+    module,
+)
+from dotted.path.leaf import thing
+from .__init__ import also
+try:
+    import faster
+except ImportError:
+    import slower
+if TYPE_CHECKING:
+    import hint
+    from . import hint2
+if typing.TYPE_CHECKING:
+    import hint3
+else:
+    import real
+
+def later():
+    import lazy
+
+class Thing:
+    import in_class
+
+async def also_later():
+    from . import lazy2
+import last
+''',
+    "plain.py": "import deep\n",
+    **dict.fromkeys(
+        ["pkg/__init__.py", "pkg/beside.py", "pkg/sub/__init__.py", "pkg/sub/module.py", "dotted/__init__.py",
+         "dotted/path/__init__.py", "dotted/path/leaf.py", "faster.py", "slower.py", "real.py", "last.py", "deep.py",
+         "example.py", "hint.py", "pkg/hint2.py", "hint3.py", "lazy.py", "pkg/lazy2.py", "in_class.py", "idle.py"], ""
+    ),
+}  # fmt: skip
+
+EXPECTED = {
+    "pkg/__init__.py", "pkg/app.py", "plain.py", "deep.py", "pkg/beside.py", "pkg/sub/__init__.py",
+    "pkg/sub/module.py", "dotted/__init__.py", "dotted/path/__init__.py", "dotted/path/leaf.py", "faster.py",
+    "slower.py", "real.py", "last.py", "hint.py", "pkg/hint2.py", "hint3.py",
+}  # fmt: skip
+"""What only tools for types import costs a guess, and is not in the package: the proof does not load it."""
+
+
+def compiled_ahead(make: Callable[..., Work], files: dict[str, str], *handlers: str) -> set[str]:
+    """Lay files out in staging, compile ahead of these handlers' import; return the names of what was compiled."""
+    work = make(functions=tuple(ProvenFunction("api", handler) for handler in handlers))
+    staging = work.space.staging
+    made = compile_ahead(walk(lay_out(staging, files)), Installed((), {}), work)
+    now = {name for name, _ in tree_files(staging)}
+    assert made.keys() == {name for name in now if name.endswith(".pyc")} - files.keys()
+    for name, digest in made.items():
+        assert bytecode_digest(staging / source_of(name), (staging / name).read_bytes()) == digest
+    return {*map(source_of, made)}
+
+
+@pytest.mark.parametrize("processors", [1, 2, 5])
+@pytest.mark.parametrize("handler", ["pkg.app.handler", "pkg/app.handler"])
+def test_what_the_import_will_load_is_guessed(
+    make: Callable[..., Work], handler: str, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert compiled_ahead(make, MODULES, handler) == EXPECTED
+
+
+def test_what_has_bytecode_is_not_looked_at(make: Callable[..., Work]) -> None:
+    files = {**MODULES, importlib.util.cache_from_source("plain.py"): ""}
+    assert compiled_ahead(make, files, "pkg.app.handler") == EXPECTED - {"plain.py", "deep.py"}
+
+
+def test_handlers_that_are_no_python_are_no_matter(make: Callable[..., Work]) -> None:
+    files = {"app.py": "import broken\nimport deep\n", "broken.py": "def (", "deep.py": ""}
+    assert compiled_ahead(make, files, "app.handler", "gone.handler") == {"app.py", "deep.py"}
+
+
+def test_imports_are_found_also_in_long_modules() -> None:
+    """Where an argument of the bytecode is wider than one byte."""
+    many = "".join(f"v{number} = {number}.5\n" for number in range(70_000))
+    text = f"{many}from .far import away\nfrom .. import up\n"
+    assert imports_of(compile(text, "x", "exec"), "a.b") == ["a.b.far", "a.b.far.away", "a", "a.up"]
