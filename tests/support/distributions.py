@@ -1,12 +1,10 @@
-"""Wheels and source distributions, made where they are needed: no test asks the network for one."""
+"""Wheels, and a project that builds one, made where they are needed: no test asks the network for one."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import sys
-import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,18 +66,3 @@ def make_wheel(
 
 def digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-
-
-def make_sdist(folder: Path, name: str, backend: str) -> None:
-    """Write a source distribution that is built by what it brings itself."""
-    files = {
-        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
-        "pyproject.toml": PYPROJECT.replace("lib", name),
-        "backend.py": backend.replace("lib", name),
-        f"{name}.py": "",
-    }
-    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
-        for path, text in files.items():
-            info = tarfile.TarInfo(f"{name}-1.0/{path}")
-            info.size = len(text.encode())
-            archive.addfile(info, io.BytesIO(text.encode()))

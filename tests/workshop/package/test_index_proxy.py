@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.embedded import lay_out
-from tests.gitting import reply, server
-from tests.test_install import BUILDER, UV, make_wheel
+from tests.support.distributions import UV, make_wheel
+from tests.support.package_index import ADDRESS, BASIC, PASSWORD, Index, address
+from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout, Required
 from yo_dawg.control.clients import Aws
 from yo_dawg.control.secrets import package_indexes
-from yo_dawg.control.toolchain import Toolchain
 from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.workshop.package.index_proxy import index_server
-from yo_dawg.workshop.package.install import Installer, look_at_requirements
+from yo_dawg.workshop.package.install import Installer, look_at_installed
 from yo_dawg.workspace import Workspace
-
-PASSWORD = "canary/p%ss:5d1e"
-ADDRESS = f"me:{quote(PASSWORD, safe='')}@"
-BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
-
-
-class Index:
-    """A package index, below /team/simple/; it wants a password if it is private."""
-
-    def __init__(self, wheels: Path, *, private: bool, link: str = "../../files/") -> None:
-        """Serve a folder of wheels; its pages link to files like this."""
-        self.wheels, self.private, self.link = wheels, private, link
-        self.asked: list[tuple[str, str | None]] = []
-        self.url = ""
-        self.kind = "text/html"
-
-    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer."""
-        given = handler.headers.get("Authorization")
-        self.asked.append((handler.path, given))
-        top, _, name = handler.path.rstrip("/").rpartition("/")
-        files = sorted(self.wheels.glob(f"{name}-*"))
-        if self.private and given != BASIC:
-            reply(handler, b"who are you?", "text/html", 401)
-        elif top == "/team/simple" and files and self.kind == "text/html":
-            links = "".join(f'<a href="{self.link.format(self.url)}{each.name}">{each.name}</a>' for each in files)
-            reply(handler, f"<html>{links}</html>".encode(), "text/html")
-        elif top == "/team/simple" and files:
-            each = files[0]
-            listed = f'{{"filename": "{each.name}", "url": "{self.link.format(self.url)}{each.name}", "hashes": {{}}}}'
-            page = f'{{"meta": {{"api-version": "1.0"}}, "name": "{name}", "files": [{listed}]}}'
-            reply(handler, page.encode(), "application/vnd.pypi.simple.v1+json")
-        elif "/files/" in handler.path and (self.wheels / name).is_file():
-            reply(handler, (self.wheels / name).read_bytes(), "application/octet-stream")
-        elif "/moved/" in handler.path:
-            reply(handler, b"", "text/html", 302, [("Location", f"{self.elsewhere}/team/files/{name}")])
-        elif handler.path == "/admin":
-            reply(handler, b"everything", "text/html")
-        else:
-            reply(handler, b"nothing", "text/html", 404)
-
-    elsewhere = ""
 
 
 @pytest.fixture
@@ -87,13 +44,11 @@ Start = Callable[..., Index]
 @pytest.fixture
 def start(wheels: Path) -> Iterator[Start]:
     """Return what starts an index."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def run(folder: str, link: str = "../../files/") -> Index:
             index = Index(wheels / folder, private=folder == "private", link=link)
-            index.url = stack.enter_context(server(index))
+            stack.enter_context(index.serving())
             return index
 
         yield run
@@ -111,9 +66,6 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         client={"UV_DEFAULT_INDEX": f"{public.url}/team/simple/"},
     )  # fmt: skip
     shell = Shell(child_environ(space, settings) | {"UV_HTTP_RETRIES": "0"}, log)
-    toolchain = Toolchain(space.toolchain)
-    toolchain.uv.parent.mkdir(parents=True)
-    toolchain.uv.symlink_to(UV)
 
     def run(files: Mapping[str, str], *indexes: str) -> tuple[str, ...]:
         lay_out(space.checkout, dict(files))
@@ -122,19 +74,13 @@ def install(space: Workspace, log: Log, start: Start) -> Install:
         required = Required(texts=texts)
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files), required)
         log.hide(PASSWORD)
-        installer = Installer(checkout, Toolchain(space.toolchain, indexes), BUILDER, shell)
-        installer.install(space.staging)
-        installed = look_at_requirements(installer)
+        Installer(checkout, lambda: UV, PLATFORM, space, shell, indexes).install(space.staging)
+        installed = look_at_installed(space.staging)
         for name in (each for each in files if each.endswith((".txt", ".toml"))):
             assert (space.checkout / name).read_text() == files[name], "put back"
         return installed.names
 
     return run
-
-
-def address(index: Index) -> str:
-    """Return an index's address with the credentials, as the secret holds it."""
-    return f"{index.url.replace('://', f'://{ADDRESS}')}/team/simple/"
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-import re
 import subprocess
 import sys
-import tarfile
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.embedded import lay_out
-from yo_dawg.builder import Builder
+from tests.support.distributions import BACKEND, LIB, PYPROJECT, UV, make_wheel
+from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout, find_requirements, has_dependencies
-from yo_dawg.control.toolchain import Toolchain
-from yo_dawg.deadline import deadline
 from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
@@ -28,39 +22,10 @@ from yo_dawg.workshop.package.install import (
     OTHERS_FILES,
     Installed,
     Installer,
-    look_at_requirements,
+    look_at_installed,
     unread_requirements,
 )
 from yo_dawg.workspace import Workspace
-
-BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
-UV = Path(sys.executable).with_name("uv")
-
-PYPROJECT = """
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-"""
-
-BACKEND = '''
-"""Builds a wheel of lib.py, as a real backend does."""
-import os, subprocess, sys, zipfile
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    # before
-    name = "lib-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
-        wheel.write("lib.py")
-        wheel.writestr("lib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: lib\\nVersion: 1.0\\n")
-        wheel.writestr("lib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("lib-1.0.dist-info/RECORD", "lib.py,,\\n")
-    return name
-
-build_editable = build_wheel
-'''
-
-LIB = {"lib/pyproject.toml": PYPROJECT, "lib/backend.py": BACKEND, "lib/lib.py": "name = 'lib'\n"}
 
 
 @pytest.fixture
@@ -76,45 +41,12 @@ def index(tmp_path: Path) -> Path:
     return made
 
 
-def make_wheel(
-    folder: Path,
-    name: str,
-    version: str,
-    files: Mapping[str, str],
-    requires: Sequence[str] = (),
-    tag: str = "py3-none-any",
-) -> Path:
-    """Write a wheel with an entry point."""
-    info = f"{name}-{version}.dist-info"
-    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {each}" for each in requires)]
-    content = {
-        **files,
-        f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", *lines, ""]),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
-    }
-    record = [f"{path},sha256={digest(text)},{len(text)}" for path, text in content.items()]
-    content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
-    wheel = folder / f"{name}-{version}-{tag}.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in content.items():
-            archive.writestr(path, text)
-    return wheel
-
-
-def digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-
-
 Install = Callable[[Mapping[str, str]], Installed]
 
 
 @pytest.fixture
 def install(space: Workspace, log: Log, index: Path) -> Install:
     """What installs the requirements of a project; INDEX in its files stands for the folder of wheels."""
-    toolchain = Toolchain(space.toolchain)
-    toolchain.uv.parent.mkdir(parents=True)
-    toolchain.uv.symlink_to(UV)
     settings = Settings("b", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
     shell = Shell(child_environ(space, settings) | {"UV_HTTP_RETRIES": "0"}, log)
 
@@ -124,9 +56,8 @@ def install(space: Workspace, log: Log, index: Path) -> Install:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("INDEX", str(index)), errors="surrogateescape")
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files))
-        installer = Installer(checkout, toolchain, BUILDER, shell)
-        installer.install(space.staging)
-        return look_at_requirements(installer)
+        Installer(checkout, lambda: UV, PLATFORM, space, shell).install(space.staging)
+        return look_at_installed(space.staging)
 
     return run
 
@@ -276,57 +207,15 @@ def test_files_of_metadata_that_cannot_be_read_belong_to_nobody(
 # --- What fails, and what is to be done -------------------------------------------------------------------
 
 
-def make_sdist(folder: Path, name: str, backend: str) -> None:
-    """Write a source distribution that is built by what it brings itself."""
-    files = {
-        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
-        "pyproject.toml": PYPROJECT.replace("lib", name),
-        "backend.py": backend.replace("lib", name),
-        f"{name}.py": "",
-    }
-    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
-        for path, text in files.items():
-            info = tarfile.TarInfo(f"{name}-1.0/{path}")
-            info.size = len(text.encode())
-            archive.addfile(info, io.BytesIO(text.encode()))
-
-
-def test_each_requirement_without_a_wheel_is_named(install: Install, index: Path) -> None:
-    """uv stops at the first: at one for other platforms only, and then at one that does not build."""
-    for name in ("windows", "mac"):
-        make_wheel(index, name, "1.0", {}, tag="cp39-cp39-win_amd64")
-    for name in ("one", "two", "good"):
-        make_sdist(index, name, BACKEND.replace("# before", "" if name == "good" else "raise SystemExit('no-cc')"))
-    with pytest.raises(DependencyError) as refused:
-        install({"requirements.txt": f"{OFFLINE}windows\nbeta\nmac==1.0\none\ntwo\ngood\n"})
-    advice = str(refused.value).partition("last lines")[0]
-    assert "has no wheel for" in advice
-    for name in ("windows", "mac", "one", "two"):
-        assert re.search(rf"\b{name}\b", advice), advice
-    assert not re.search(r"\bgood\b|\bbeta\b", advice)
-
-
-def test_it_is_not_looked_for_when_time_is_short(install: Install, index: Path, log: Log) -> None:
-    for name in ("windows", "mac"):
-        make_wheel(index, name, "1.0", {}, tag="cp39-cp39-win_amd64")
-    with pytest.raises(DependencyError) as refused, deadline(50_000, log):
-        install({"requirements.txt": f"{OFFLINE}windows\nmac==1.0\n"})
-    assert "The same goes for" not in str(refused.value)
+OWN_WORDS = "Does it install with uv on your own machine?"
 
 
 @pytest.mark.parametrize(
     ("files", "advice", "words"),
     [
-        pytest.param(
-            {"requirements.txt": f"{OFFLINE}no-such-thing\n"},
-            "does not exist: check its name",
-            "no-such-thing",
-            id="name",
-        ),
-        pytest.param({"requirements.txt": f"{OFFLINE}beta==9\n"}, "does not exist", "beta==9", id="version"),
-        pytest.param(
-            {"requirements.txt": f"{OFFLINE}gamma\nbeta==2\n"}, "contradict each other", "gamma", id="conflict"
-        ),
+        pytest.param({"requirements.txt": f"{OFFLINE}no-such-thing\n"}, OWN_WORDS, "no-such-thing", id="name"),
+        pytest.param({"requirements.txt": f"{OFFLINE}beta==9\n"}, OWN_WORDS, "beta==9", id="version"),
+        pytest.param({"requirements.txt": f"{OFFLINE}gamma\nbeta==2\n"}, OWN_WORDS, "gamma", id="conflict"),
         pytest.param(
             {"requirements.txt": f"{OFFLINE}native\n"}, "no wheel for python3.13-x86_64", "native", id="other platform"
         ),
@@ -341,10 +230,7 @@ def test_it_is_not_looked_for_when_time_is_short(install: Install, index: Path, 
             id="compiler",
         ),
         pytest.param(
-            {"requirements.txt": f"{OFFLINE}beta==1.0 --hash=sha256:{'0' * 64}\n"},
-            "pin the hashes again",
-            "beta",
-            id="hash",
+            {"requirements.txt": f"{OFFLINE}beta==1.0 --hash=sha256:{'0' * 64}\n"}, OWN_WORDS, "beta", id="hash"
         ),
         pytest.param(
             {"requirements.txt": "--index-url http://127.0.0.1:1/simple\nbeta\n"},
@@ -355,21 +241,20 @@ def test_it_is_not_looked_for_when_time_is_short(install: Install, index: Path, 
         pytest.param(
             {"requirements.txt": "x @ git+http://127.0.0.1:1/x.git\n"}, "cloned with git", "127.0.0.1:1/x.git", id="git"
         ),
+        pytest.param({"requirements.txt": "-r other.txt\n"}, OWN_WORDS, "other.txt", id="-r of nothing"),
+        pytest.param({"requirements.txt": "a b c\n"}, OWN_WORDS, "requirements.txt", id="no requirement"),
+        pytest.param({"requirements.txt": "--use-pep517\na\n"}, OWN_WORDS, "requirements.txt:1", id="option"),
         pytest.param(
-            {"requirements.txt": "-r other.txt\n"}, "a file that is not there", "other.txt", id="-r of nothing"
+            {"requirements.txt": "a==1 --config-settings=x=y\n"}, OWN_WORDS, "--config-settings", id="its option"
         ),
-        pytest.param({"requirements.txt": "a b c\n"}, "a line or option", "requirements.txt", id="no requirement"),
-        pytest.param({"requirements.txt": "--use-pep517\na\n"}, "a line or option", "requirements.txt:1", id="option"),
-        pytest.param(
-            {"requirements.txt": "a==1 --config-settings=x=y\n"}, "option that uv", "--config-settings", id="its option"
-        ),
-        pytest.param({"requirements.txt": "-i ${NO}\na\n"}, "a line or option", "${NO}", id="variable"),
-        pytest.param({"requirements.txt": "# \udce9\n"}, "is not UTF-8", "requirements.txt", id="Latin"),
+        pytest.param({"requirements.txt": "-i ${NO}\na\n"}, OWN_WORDS, "${NO}", id="variable"),
+        pytest.param({"requirements.txt": "# \udce9\n"}, OWN_WORDS, "UTF-8", id="Latin"),
     ],
 )
 def test_what_cannot_be_installed_says_what_to_do(
     install: Install, files: dict[str, str], advice: str, words: str
 ) -> None:
+    """In uv's own words, with one line of ours on what uv cannot know."""
     with pytest.raises(DependencyError) as refused:
         install(files)
     said = str(refused.value)
