@@ -88,9 +88,9 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
                 report.quote(f"{len(installed.names)} packages, as they were in the package before")
             else:
                 empty(space)
+                lock = locked(installer)  # before any code runs that could change what is read for it
                 installer.install(space.staging)
                 manifest, installed = None, look_at_installed(space.staging, checkout.required.origins)
-                lock = locked(installer)
                 report.quote(f"{len(installed.names)} packages")
 
         with report.step("prune", "[4/8] prune dependencies"):

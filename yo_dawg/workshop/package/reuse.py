@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.trees import make_folders
@@ -140,15 +141,26 @@ def hashes(package: Mapping[str, Any]) -> Iterable[str]:
 
 
 def locked(installer: Installer) -> Lock | None:
-    """Ask uv what it would install now; None if not all of that can be taken over."""
+    """Ask uv what it would install now; None if not all of that can be taken over.
+
+    Nor can anything be where the project's own build says what it needs: it runs, and could change what is installed.
+    """
     if installer.checkout.required.origins or installer.with_itself:
         return None
     source = installer.requirements
     if source is None and not installer.groups:
         return []
-    return lock_of(
-        source.read_text(errors="replace") if source and source.name == "pylock.toml" else installer.resolve()
-    )
+    if source and source.name == "pylock.toml":
+        return lock_of(source.read_text(errors="replace"))
+    return None if source and is_built(source) else lock_of(installer.resolve())
+
+
+def is_built(source: Path) -> bool:
+    """Say whether the project's own build says what it needs."""
+    if source.name == "pyproject.toml":
+        project = tomllib.loads(source.read_text()).get("project")
+        return not isinstance(project, dict) or "dynamic" in project
+    return source.name == "setup.py"
 
 
 def still_fits(manifest: DependencyManifest, inputs: Inputs, installer: Installer) -> bool:
