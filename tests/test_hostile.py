@@ -12,10 +12,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.embedded import NEWEST, Builder, FunctionFailed, small_zip
-from tests.gitting import publish, server
+from tests.gitting import publish
+from tests.support.distributions import make_wheel
+from tests.support.package_index import PASSWORD, Index, address
 from tests.test_clone_ssh import SshHost, keygen, needs_sshd
-from tests.test_index import PASSWORD, Index, address
-from tests.test_install import make_wheel
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 
@@ -122,7 +122,7 @@ def test_a_thief_in_the_project_finds_no_credentials(
     (tmp_path / "wheels").mkdir()
     make_wheel(tmp_path / "wheels", "alpha", "1.0", {"alpha.py": ""})
     index = Index(tmp_path / "wheels", private=True)
-    with server(index) as index.url:
+    with index.serving():
         builder.aws.client("secretsmanager").create_secret(Name=f"index-{how}", SecretString=address(index))
         guarded: Guarded = request.getfixturevalue(how)
         variables = builder.functions.get_function_configuration(FunctionName=guarded.name)["Environment"]["Variables"]
@@ -201,7 +201,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
         pytest.param('ln -s /proc/self/environ "$1/loot"', id="to /proc"),
         pytest.param('ln -s /var/task/lambda_function.py "$1/loot"', id="to the builder's code"),
         pytest.param('ln -s ../toolchain "$1/loot"', id="to the toolchain"),
-        pytest.param('mkdir "$1/a" && ln -s .. "$1/a/b" && ln -s a/b/../clone.json "$1/loot"', id="through a link"),
+        pytest.param('mkdir "$1/a" && ln -s .. "$1/a/b" && ln -s a/b/../checkout.json "$1/loot"', id="through a link"),
     ],
 )
 def test_a_link_out_of_the_package_is_refused(builder: Builder, link: str) -> None:

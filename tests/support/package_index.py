@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ class Index:
         self.asked: list[tuple[str, str | None]] = []
         self.url = ""
         self.kind = "text/html"
+        self.tells_hashes = True
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer a request."""
@@ -34,7 +36,10 @@ class Index:
         if self.private and given != BASIC:
             reply(handler, b"who are you?", "text/html", 401)
         elif top == "/team/simple" and files and self.kind == "text/html":
-            links = "".join(f'<a href="{self.link.format(self.url)}{each.name}">{each.name}</a>' for each in files)
+            links = "".join(
+                f'<a href="{self.link.format(self.url)}{each.name}{self.fragment(each)}">{each.name}</a>'
+                for each in files
+            )
             reply(handler, f"<html>{links}</html>".encode(), "text/html")
         elif top == "/team/simple" and files:
             each = files[0]
@@ -51,6 +56,10 @@ class Index:
             reply(handler, b"nothing", "text/html", 404)
 
     elsewhere = ""
+
+    def fragment(self, wheel: Path) -> str:
+        """Return what a link ends with, to tell a file's digest."""
+        return f"#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}" if self.tells_hashes else ""
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
