@@ -70,7 +70,8 @@ class Glass:
             text = f"--index-url {self.index.url}/team/simple/\n{files['requirements.txt']}"
             files = {**files, "requirements.txt": text}
         self.builder.add_project(project, {"lambda_function.py": HANDLER, **files})
-        return self.look({"action": "build", "repo_name": project, "function": project})
+        # By force: the same request within a minute would be taken for a client's retry, and not be built.
+        return self.look({"action": "build", "repo_name": project, "function": project, "force": True})
 
 
 @pytest.fixture(scope="module")

@@ -482,3 +482,15 @@ def test_a_folder_that_a_constraint_pins_is_built_anew(yard: Yard, pinned: bool)
     yard.build()
     with yard.shipped() as archive:
         assert archive.read("lib.py") == b"name = 'changed'\n"
+
+
+def test_a_wheel_on_the_index_that_was_made_anew_is_installed(
+    yard: Yard, wheels: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 0)
+    yard.add_project(project(index, "beta", app__py=f"import beta\n{HANDLER}"))
+    yard.build()
+    make_wheel(wheels, "beta", "1.0", {"beta.py": "b = 2\n"})
+    yard.build()
+    with yard.shipped() as archive:
+        assert archive.read("beta.py") == b"b = 2\n"
