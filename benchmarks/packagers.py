@@ -27,7 +27,7 @@ from typing import Protocol
 from local.__main__ import architecture, client_environment, without_own_account
 from local.aws import EmbeddedAWS
 from local.supervisor import private_bytes, process_fields
-from tests.embedded import BUCKET, Builder, lay_out
+from tests.support.embedded import BUCKET, Builder, lay_out
 
 PINS = Path(__file__).parent / "pins"
 

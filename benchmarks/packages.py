@@ -53,7 +53,7 @@ from benchmarks.packagers import (  # noqa: E402
     recipes,
 )
 from local.runtimes import available  # noqa: E402
-from tests.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
+from tests.support.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
 
 MB = 1_000_000
 BEGIN, END = "<!-- Made by benchmarks.packages: begin -->", "<!-- end -->"

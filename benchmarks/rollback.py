@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
+from tests.support.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
 
 SCRIPT = """cp *.py "$1"
 "$PYTHON" -c 'import random, sys; open(sys.argv[1], "wb").write(random.Random(1).randbytes(100_000_000))' "$1/noise.bin"

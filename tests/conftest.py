@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from local.aws import EmbeddedAWS
-from tests.embedded import builder as builder
-from yo_dawg.builder import own_digest, runtime_versions
+from local.git_server import GitServer
+from tests.support.account import Context
+from tests.support.embedded import builder as builder
+from tests.support.yard import TOKEN, Yard, lay_toolchain, put_toolchain
+from yo_dawg.builder import Builder, own_digest, runtime_versions
 from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.control.clients import Aws, make_clients
+from yo_dawg.control.job import Job
+from yo_dawg.control.store import Store
+from yo_dawg.control.workshop import Workshop
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
-from yo_dawg.settings import Settings
+from yo_dawg.settings import CLIENT_VARIABLES, Settings
 from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
 # A loaded machine is no defect: no example of a property test has a time to keep.
@@ -79,10 +84,16 @@ def space(tmp_path: Path) -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def shell(space: Workspace, log: Log) -> Shell:
+def settings(space: Workspace) -> Settings:
+    """What an operator may have decided."""
+    return Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
+
+
+@pytest.fixture
+def shell(space: Workspace, log: Log, settings: Settings) -> Iterator[Shell]:
     """A shell whose children get what the children of a build get."""
-    settings = Settings("bucket", ("*",), "https://git.example", "", "", space.root.parent, tmp_is_ours=True)
-    return Shell(child_environ(space, settings), log)
+    with contextlib.closing(Shell(child_environ(space, settings), log)) as made:
+        yield made
 
 
 # --- AWS -----------------------------------------------------------------------------------------
@@ -104,21 +115,53 @@ def aws(account: EmbeddedAWS, monkeypatch: pytest.MonkeyPatch) -> Aws:
     return made
 
 
-@dataclass
-class Context:
-    """Lambda's context object, as far as the handler looks at it."""
-
-    invoked_function_arn: str
-    function_name: str = "yo-dawg"
-    aws_request_id: str = "5f5e7c2a-0000-4000-8000-000000000001"
-    remaining: int = 300_000
-    log_stream_name: str = "2026/11/23/[$LATEST]0123456789abcdef"
-    client_context: Any = None
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.remaining
-
-
 @pytest.fixture
 def context(account: EmbeddedAWS) -> Context:
     return Context(f"arn:aws:lambda:us-east-1:{account.account}:function:yo-dawg")
+
+
+@pytest.fixture
+def store(aws: Aws, account: EmbeddedAWS) -> Store:
+    """The builder's corner of S3 there."""
+    return Store(aws.s3, "bucket", "yo-dawg", account.account)
+
+
+@pytest.fixture
+def job(
+    settings: Settings, context: Context, space: Workspace, log: Log, shell: Shell, aws: Aws, store: Store
+) -> Iterator[Job]:
+    """What an action works with."""
+    with contextlib.closing(Workshop(shell, space)) as workshop:
+        yield Job(settings, Builder.from_context(context), space, log, shell, aws, store, workshop)
+
+
+# --- The whole handler -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a builder; its /tmp is a folder of the test's."""
+    for name in (*CLIENT_VARIABLES, "LAMBDA_TASK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("YO_DAWG_DEPLOYMENT_BUCKET", "bucket")
+    monkeypatch.setenv("YO_DAWG_DEPLOYABLE_FUNCTIONS", "api, other-*")
+    monkeypatch.setenv("YO_DAWG_BASE_URL", "https://git.example")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    # A test runner that is not dumpable could not be debugged; tests/test_killing.py has what this does.
+    monkeypatch.setattr("lambda_function.protect_process", lambda: True)
+
+
+@pytest.fixture
+def yard(
+    aws: Aws, account: EmbeddedAWS, context: Context, setup: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Yard]:
+    """A builder whose handler runs in this process."""
+    store = Store(aws.s3, "bucket", "yo-dawg", account.account)
+    put_toolchain(lay_toolchain(tmp_path / "toolchain"), Builder.from_context(context), store)
+    (tmp_path / "repositories").mkdir()
+    with GitServer(tmp_path / "repositories", users={"x-access-token": TOKEN}) as git:
+        account.client("secretsmanager").create_secret(Name="git-token", SecretString=f"{TOKEN}\n")
+        monkeypatch.setenv("YO_DAWG_BASE_URL", git.url)
+        monkeypatch.setenv("YO_DAWG_TOKEN_SECRET", "git-token")
+        yield Yard(account, aws, context, git, tmp_path / "tmp")

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import packages
 from benchmarks.packagers import CODE, COLD, NOTHING, PHASES, Place, Project, Sample, Script, Tools, YoDawg, recipes
 from local.runtimes import available
-from tests.embedded import NEWEST, Builder
+from tests.support.embedded import NEWEST, Builder
 
 TINY = Project("tiny", "six==1.17.0\n", {"lambda_function.py": f"import six{packages.HANDLER}"}, 512)
 

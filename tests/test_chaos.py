@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from local.rest_json import Response
-from tests.embedded import BUCKET, NEWEST, Builder, FunctionFailed
+from tests.support.embedded import BUCKET, NEWEST, Builder, FunctionFailed
 from tests.test_handler import HANDLER as APP
 from tests.test_handler import Yard
 from tests.test_handler import setup as setup

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.embedded import NEWEST, Builder, FunctionFailed
+from tests.support.embedded import NEWEST, Builder, FunctionFailed
 
 pytestmark = pytest.mark.embedded
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.embedded import NEWEST, ROOT, Builder, FunctionFailed
+from tests.support.embedded import NEWEST, ROOT, Builder, FunctionFailed
 
 EXAMPLES = ROOT / "examples"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.embedded import NEWEST, Builder, FunctionFailed
+from tests.support.embedded import NEWEST, Builder, FunctionFailed
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from yo_dawg.control.toolchain import requirement_group
+from yo_dawg.toolchain import requirement_group
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ("requirements.txt", "local/requirements.txt", "tests/requirements.txt")

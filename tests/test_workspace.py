@@ -100,10 +100,6 @@ def test_what_cannot_be_removed_at_the_end_is_told_by_the_next_invocation(
         raise ConfigError(f"{path} cannot be removed")
 
     with workspace(tmp_path, tmp_is_ours=True):
-        monkeypatch.setattr("yo_dawg.control.package.remove_tree", refuse)
-        monkeypatch.setattr("yo_dawg.control.toolchain.remove_tree", refuse)
-        monkeypatch.setattr("yo_dawg.workshop.package.prove.remove_tree", refuse)
-        monkeypatch.setattr("yo_dawg.workshop.package.reuse.remove_tree", refuse)
         monkeypatch.setattr("yo_dawg.workspace.remove_tree", refuse)
     with pytest.raises(ConfigError), workspace(tmp_path, tmp_is_ours=True):
         pass

@@ -10,8 +10,8 @@ import pytest
 from botocore.stub import Stubber
 
 from local.aws import EmbeddedAWS
-from tests.embedded import small_zip
-from yo_dawg.archives import Archive, write_zip
+from tests.support.account import TRUST, store_package
+from tests.support.embedded import small_zip
 from yo_dawg.builder import Builder
 from yo_dawg.control.clients import BUSY, Aws, aws_says, make_clients
 from yo_dawg.control.deploy import put_code
@@ -23,13 +23,9 @@ from yo_dawg.settings import Settings
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
 BUILDER = Builder("yo-dawg", f"{ARN}yo-dawg", "id", "python3.13", "x86_64")
-TRUST = (
-    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", '
-    '"Principal": {"Service": "lambda.amazonaws.com"}}]}'
-)
 
 
-def settings(*deployable: str) -> Settings:
+def deployable_are(*deployable: str) -> Settings:
     return Settings("bucket", deployable, "https://git.example", "", "", Path("/tmp"), tmp_is_ours=True)
 
 
@@ -39,7 +35,7 @@ def settings(*deployable: str) -> Settings:
 @pytest.mark.parametrize("function", ["api", f"{ARN}api", "123456789012:function:api"])
 @pytest.mark.parametrize("patterns", [("api",), ("other", "a*"), ("*",), ("ap[hi]",)])
 def test_a_function_that_a_pattern_matches_may_be_updated(function: str, patterns: tuple[str, ...]) -> None:
-    check_deployable(function, BUILDER, settings(*patterns))
+    check_deployable(function, BUILDER, deployable_are(*patterns))
 
 
 @pytest.mark.parametrize(
@@ -58,15 +54,10 @@ def test_a_function_that_a_pattern_matches_may_be_updated(function: str, pattern
 )
 def test_any_other_function_is_refused(function: str, patterns: tuple[str, ...], words: str) -> None:
     with pytest.raises(DeployError, match=words):
-        check_deployable(function, BUILDER, settings(*patterns))
+        check_deployable(function, BUILDER, deployable_are(*patterns))
 
 
 # --- What can be served -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def store(aws: Aws, account: EmbeddedAWS) -> Store:
-    return Store(aws.s3, "bucket", "yo-dawg", account.account)
 
 
 @pytest.fixture
@@ -125,29 +116,18 @@ def test_a_container_image_is_refused(aws: Aws, role: str) -> None:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/app.py").write_text("def handler(event, context): ...\n")
-    return write_zip(tmp_path / "tree", tmp_path / "zip")
-
-
-@pytest.fixture
-def package(archive: Archive, store: Store) -> Package:
+def package(store: Store) -> Package:
     """A package that is stored."""
-    made = Package.of("api", archive.sha256, "0123456789abcdef")
-    store.upload_archive(made.key, archive)
-    return made
+    return store_package("def handler(event, context): ...\n", store, commit="0123456789abcdef")
 
 
-def test_the_function_then_runs_the_package_from_s3(
-    aws: Aws, store: Store, role: str, archive: Archive, package: Package
-) -> None:
+def test_the_function_then_runs_the_package_from_s3(aws: Aws, store: Store, role: str, package: Package) -> None:
     create(aws, role)
     target = look_at_target(aws, "api", BUILDER)
-    assert put_code(package, target, store, aws).code_sha256 == archive.sha256
-    assert package.key == f"packages/api/{archive.hex_digest}.zip"
-    assert look_at_target(aws, "api", BUILDER).code_sha256 == archive.sha256
-    assert put_code(package, target, store, aws).code_sha256 == archive.sha256, "again, from what is known no more"
+    assert put_code(package, target, store, aws).code_sha256 == package.code_sha256
+    assert package.key == f"packages/api/{package.hex_digest}.zip"
+    assert look_at_target(aws, "api", BUILDER).code_sha256 == package.code_sha256
+    assert put_code(package, target, store, aws).code_sha256 == package.code_sha256, "again, from what is known no more"
 
 
 def test_an_update_of_somebody_elses_in_between_is_seen_and_waited_for(

@@ -1,0 +1,214 @@
+"""A builder on the embedded AWS, and what tests do with it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import __main__ as local
+from local import deploy
+from local.aws import EmbeddedAWS
+from local.git_server import GitServer, make_repository
+from local.runtimes import available
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUCKET = "yo-dawg-tests"
+
+
+class FunctionFailed(Exception):
+    """An invocation's FunctionError, as a client sees it."""
+
+    def __init__(self, payload: Mapping[str, Any], log: str) -> None:
+        """Keep the reply and the log's tail."""
+        super().__init__(f"{payload.get('errorType')}: {payload.get('errorMessage')}")
+        self.type = payload.get("errorType")
+        self.message = str(payload.get("errorMessage"))
+        self.payload = payload
+        self.log = log
+
+
+class Builder:
+    """yo-dawg on an embedded AWS, driven through the AWS API."""
+
+    def __init__(self, aws: EmbeddedAWS, git: GitServer, runtime: str) -> None:
+        """Install yo-dawg of this runtime; it is not bootstrapped yet."""
+        self.aws, self.git, self.runtime = aws, git, runtime
+        self.functions, self.s3 = aws.client("lambda"), aws.client("s3")
+        self.name = f"yo-dawg-{runtime.replace('.', '')}"
+        self.role = aws.client("iam").create_role(RoleName=f"{self.name}-role", AssumeRolePolicyDocument=local.TRUST)[
+            "Role"
+        ]["Arn"]
+
+    def install(self, *, name: str | None = None, **options: Any) -> str:
+        """Create a function that is yo-dawg; return its name."""
+        name = name or self.name
+        self.create_function(
+            name,
+            handler="lambda_function.lambda_handler",
+            code=builder_zip(),
+            MemorySize=options.pop("MemorySize", 3008),
+            EphemeralStorage=options.pop("EphemeralStorage", {"Size": 2048}),
+            Timeout=options.pop("Timeout", 300),
+            Environment={
+                "Variables": {
+                    "YO_DAWG_DEPLOYMENT_BUCKET": BUCKET,
+                    "YO_DAWG_DEPLOYABLE_FUNCTIONS": "*",
+                    "YO_DAWG_BASE_URL": self.git.url,
+                    **options.pop("variables", {}),
+                }
+            },
+            **options,
+        )
+        return name
+
+    def create_function(
+        self,
+        name: str,
+        handler: str = "lambda_function.lambda_handler",
+        code: bytes | None = None,
+        **options: Any,
+    ) -> None:
+        """Create a function and wait until it is active."""
+        settings = {"Runtime": self.runtime, "Architectures": [local.architecture()], "Timeout": 60, "MemorySize": 1024}
+        self.functions.create_function(
+            FunctionName=name,
+            Role=self.role,
+            Handler=handler,
+            Code={"ZipFile": code or small_zip()},
+            **{**settings, **options},
+        )
+        self.functions.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+
+    def invoke(self, function: str, event: object) -> Any:
+        """Invoke a function; raise FunctionFailed."""
+        reply = self.functions.invoke(FunctionName=function, Payload=json.dumps(event).encode(), LogType="Tail")
+        payload = json.loads(reply["Payload"].read())
+        if "FunctionError" in reply:
+            raise FunctionFailed(payload, reply.get("LogResult", ""))
+        return payload
+
+    def bootstrap(self, **fields: Any) -> dict[str, Any]:
+        """Invoke the bootstrap action."""
+        answer: dict[str, Any] = self.invoke(self.name, {"action": "bootstrap", **fields})
+        return answer
+
+    def build(self, repo_name: str, function: str | None = None, *, builder: str | None = None, **fields: Any) -> Any:
+        """Invoke the build action; the function has the project's name unless another is given."""
+        event = {"action": "build", "repo_name": repo_name, "function": function or repo_name, **fields}
+        return self.invoke(builder or self.name, event)
+
+    def add_repository(self, name: str, folder: Path) -> str:
+        """Serve a folder as a Git repository; return its commit.  An older one of the name is replaced."""
+        target = self.git.root / f"{name}.git"
+        shutil.rmtree(target, ignore_errors=True)
+        return make_repository(folder, target)
+
+    def add_project(self, name: str, files: Mapping[str, str]) -> str:
+        """Serve files, given by their text, as a repository, and create the function of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            commit = self.add_repository(name, lay_out(Path(folder), files))
+        with contextlib.suppress(self.functions.exceptions.ResourceConflictException):
+            self.create_function(name)
+        return commit
+
+    def package(self, function: str, *, builder: str | None = None) -> zipfile.ZipFile:
+        """Return the zip that a function runs."""
+        answer = self.functions.get_function_configuration(FunctionName=function)
+        for page in self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=f"{builder or self.name}/packages/"
+        ):
+            for each in page.get("Contents", []):
+                body = self.s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()
+                if base64.b64encode(hashlib.sha256(body).digest()).decode() == answer["CodeSha256"]:
+                    return zipfile.ZipFile(io.BytesIO(body))
+        raise AssertionError(f"no stored package is what {function} runs")
+
+    def client_environ(self) -> dict[str, str]:
+        """Return the environment for an AWS CLI that is to talk to this AWS, with the tests' own aws on PATH."""
+        return {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", **self.aws.environ}
+
+    def logs(self, function: str) -> str:
+        """Return everything that a function has logged."""
+        logs = self.aws.client("logs")
+        group = f"/aws/lambda/{function}"
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        return "\n".join(event["message"] for page in pages for event in page["events"])
+
+    def stored(self, prefix: str = "") -> dict[str, bytes]:
+        """Return all objects of the bucket whose keys begin like this."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        return {key: self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def lay_out(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files, given by their text, below a folder; return that."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def small_zip(files: Mapping[str, str] | None = None) -> bytes:
+    """Return a zip of these files, or of a module that does nothing yet."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in (files or {"placeholder.py": "raise SystemExit('not built yet')\n"}).items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o644 << 16  # by default nobody but its owner could read it
+            archive.writestr(info, text)
+    return content.getvalue()
+
+
+_BUILDER_ZIP: list[bytes] = []
+
+
+def builder_zip() -> bytes:
+    """Return yo-dawg's own zip, made as deploy.sh makes it."""
+    if not _BUILDER_ZIP:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+            deploy.package(f"{folder}/function.zip")
+            _BUILDER_ZIP.append(Path(folder, "function.zip").read_bytes())
+    return _BUILDER_ZIP[0]
+
+
+@contextlib.contextmanager
+def embedded_aws() -> Iterator[tuple[EmbeddedAWS, GitServer]]:
+    """Start an embedded AWS with the tests' bucket, and a Git host."""
+    with (
+        tempfile.TemporaryDirectory(prefix="yo-dawg-tests-") as root,
+        GitServer(Path(root)) as git,
+        EmbeddedAWS(client_environment=local.client_environment()) as aws,
+    ):
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        yield aws, git
+
+
+RUNTIMES = sorted({"python3.12", "python3.13"} & available().keys()) or [local.runtime()]
+
+
+NEWEST = pytest.mark.parametrize("builder", RUNTIMES[-1:], indirect=True)
+"""For tests of what is no matter of the interpreter's: once is enough."""
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def builder(request: pytest.FixtureRequest) -> Iterator[Builder]:
+    """Yield a bootstrapped builder of each runtime, on an AWS of its own."""
+    with embedded_aws() as (aws, git):
+        made = Builder(aws, git, request.param)
+        made.install()
+        made.bootstrap()
+        yield made
