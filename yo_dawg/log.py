@@ -17,6 +17,15 @@ from yo_dawg.text import printable
 MAX_LOG_BYTES = 20_000_000
 """What one build may log: CloudWatch charges by the byte, and a project can print for ever."""
 
+MAX_STAGES = 100
+"""How many stages a program may tell of: they are part of the answer."""
+
+MAX_STAGE_NAME = 100
+"""Characters of a stage's name."""
+
+MAX_SECONDS = 1_000_000.0
+"""No stage takes as long; whoever tells of one invents it."""
+
 
 class Log:
     """The story of one invocation: printed for CloudWatch, and kept for the build's record.
@@ -99,10 +108,10 @@ class Log:
         A project's code has run below that program, so a message may hold anything.
         """
         match message_in(line):
-            case ["begin", str(name), str(title)]:
+            case ["begin", str(name), str(title)] if len(self._titles) < MAX_STAGES and len(name) < MAX_STAGE_NAME:
                 self.begin(printable(name), printable(title))
-            case ["end", str(name), float() | int() as seconds]:
-                self.end(printable(name), float(seconds))
+            case ["end", str(name), float() | int() as seconds] if name in self._titles and 0 <= seconds < MAX_SECONDS:
+                self.end(name, float(seconds))
             case ["say", str(text)]:
                 self.say(printable(text))
             case ["quote", str(text)]:

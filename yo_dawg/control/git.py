@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest
 
+MAX_REF = 300
+"""Characters of a ref's name; a server says it, and anybody may read it."""
+
 
 @dataclass(frozen=True)
 class Cloned:
@@ -54,7 +57,7 @@ def look_at_ref(source: Source, request: BuildRequest, job: Job) -> Cloned | Non
         found = job.workshop.ask("look", question, {}, job.log, SourceError).get("found")
         match found:
             case [[str(name), str(commit)]] if is_full_id(commit):
-                return Cloned(commit, short_ref(name))
+                return Cloned(commit, printable(short_ref(name))[:MAX_REF])
     return None
 
 
@@ -82,7 +85,7 @@ def clone(source: Source, request: BuildRequest, job: Job) -> Cloned:
     }
     with job.log.step("clone", f"[2/8] clone {source.url}"):
         said = job.workshop.ask("git", question, files, job.log, SourceError)
-        commit, ref = str(said.get("commit")), printable(str(said.get("ref")))[:300]
+        commit, ref = str(said.get("commit")), printable(str(said.get("ref")))[:MAX_REF]
         if not is_full_id(commit):
             raise SourceError(f"Cannot clone {source.url}: the clone named no commit.")
         job.log.quote(f"{ref} is at commit {commit}")

@@ -5,7 +5,6 @@ The open files that it gets are fetched while the Git host is at work.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from yo_dawg.control.git import Cloned
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest
+
+MAX_NUMBER = 1 << 53
+"""The largest that every reader of JSON takes for the same; no count or size of a package comes near."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def make_package(
         raise
     if said.get("unchanged") is True and question.may_be_unchanged and materials.manifest:
         return materials.manifest
+    if not output.size:
+        raise PackageError("The program that should make the package made none.")
     digest = as_code_sha256(output.sha256())
     told = package_result(said, job)
     told["package"]["zip_bytes"] = output.size
@@ -161,10 +165,10 @@ def package_result(said: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """Return what build's answer says of a package, of the kinds that the contract names, whatever the answer holds."""
 
     def text(value: object) -> str:
-        return job.log.mask(printable(str(value)))
+        return job.log.mask(printable(value)) if isinstance(value, str) else "?"
 
     def number(value: object) -> int:
-        return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0
+        return int(value) if isinstance(value, (int, float)) and 0 <= value <= MAX_NUMBER else 0
 
     def texts(value: object) -> list[str]:
         return [text(each)[:2000] for each in value[:MAX_ENTRIES]] if isinstance(value, list) else []
