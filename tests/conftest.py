@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
 
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer
@@ -27,8 +27,8 @@ from yo_dawg.settings import CLIENT_VARIABLES, Settings
 from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 
 # A loaded machine is no defect: no example of a property test has a time to keep.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+hypothesis_settings.register_profile("no deadline", deadline=None)
+hypothesis_settings.load_profile("no deadline")
 
 LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 """What the names of variables begin with that would let a test reach a real account, or find other settings."""

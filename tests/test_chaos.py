@@ -22,10 +22,8 @@ import pytest
 
 from local.rest_json import Response
 from tests.support.embedded import BUCKET, NEWEST, Builder, FunctionFailed
-from tests.test_handler import HANDLER as APP
-from tests.test_handler import Yard
-from tests.test_handler import setup as setup
-from tests.test_handler import yard as yard
+from tests.support.yard import HANDLER as APP
+from tests.support.yard import Yard
 from yo_dawg.control.ledger import KEPT_ENTRIES, KEPT_PACKAGES, Entry
 from yo_dawg.errors import YoDawgError
 

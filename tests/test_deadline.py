@@ -50,10 +50,8 @@ def test_what_is_in_time_is_left_alone(log: Log) -> None:
 
 
 def test_what_a_stage_is_at_is_named_too(log: Log) -> None:
-    with (
-        pytest.raises(DeadlineError, match=r'Out of time in "\[5/8\] stage", at make_dist\.sh: '),
-        deadline(900_000, log),
-    ):
-        log.begin("stage", "[5/8] stage")
-        log.doing = "make_dist.sh"
+    log.begin("stage", "[5/8] stage")
+    log.doing = "make_dist.sh"
+    said = r'Out of time in "\[5/8\] stage", at make_dist\.sh: '
+    with pytest.raises(DeadlineError, match=said), deadline(900_000, log):
         signal.raise_signal(signal.SIGALRM)

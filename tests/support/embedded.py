@@ -169,6 +169,7 @@ def small_zip(files: Mapping[str, str] | None = None) -> bytes:
         for name, text in (files or {"placeholder.py": "raise SystemExit('not built yet')\n"}).items():
             info = zipfile.ZipInfo(name)
             info.external_attr = 0o644 << 16  # by default nobody but its owner could read it
+            info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, text)
     return content.getvalue()
 

@@ -133,7 +133,7 @@ def lay_toolchain(root: Path) -> Toolchain:
     toolchain.packages.mkdir(parents=True)
     spec = importlib.util.find_spec("deflate")
     assert spec is not None
-    (found,) = spec.submodule_search_locations or ()
+    found = next(iter(spec.submodule_search_locations or ()))
     shutil.copytree(found, toolchain.packages / "deflate", ignore=shutil.ignore_patterns("__pycache__"))
     toolchain.uv.parent.mkdir()
     toolchain.uv.write_text(f"#!/bin/sh\nexec '{Path(sys.executable).with_name('uv')}' \"$@\"\n")
