@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +24,10 @@ from local.git_server import GitServer
 from local.rest_json import Response
 from tests.support.account import Context
 from tests.support.embedded import small_zip
-from tests.support.yard import EVENT, HANDLER, LIBRARY, TOKEN, Yard, lay_toolchain, put_toolchain
+from tests.support.yard import EVENT, HANDLER, LIBRARY, TOKEN, Yard, another_invocation, lay_toolchain, put_toolchain
 from yo_dawg.builder import Builder
-from yo_dawg.control.ledger import Ledger
-from yo_dawg.control.records import new_entry
 from yo_dawg.control.store import Store
 from yo_dawg.errors import (
-    BuildInProgress,
     BuildScriptError,
     ConfigError,
     DeadlineError,
@@ -42,10 +38,8 @@ from yo_dawg.errors import (
     SourceError,
     YoDawgError,
 )
-from yo_dawg.events import BuildRequest, parse_request
 from yo_dawg.log import Log
 from yo_dawg.settings import Settings
-from yo_dawg.text import utc
 
 # --- What is refused before any work --------------------------------------------------------------------
 
@@ -390,121 +384,7 @@ def test_a_system_on_which_the_handler_stays_open_is_told_of(
     assert ("does not let the handler close itself" in capsys.readouterr().out) != protected
 
 
-# --- One build at a time, and requests that come again ------------------------------------------------------
-
-
-def another_invocation(yard: Yard, **fields: Any) -> Ledger:
-    """Return the ledger that another invocation holds, which was asked for this build of api."""
-    store = Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
-    builder = dataclasses.replace(Builder.from_context(yard.context), request_id="other-request", asked_by="somebody")
-    request = parse_request({**EVENT, **fields})
-    assert isinstance(request, BuildRequest)
-    ledger = Ledger("api", new_entry("api", request, builder), store)
-    assert ledger.take() is None
-    return ledger
-
-
-def end(ledger: Ledger, yard: Yard, result: dict[str, Any], **news: Any) -> None:
-    """Let the other invocation end with this result."""
-    store = Store(yard.aws.s3, "bucket", "yo-dawg", yard.context.invoked_function_arn.split(":")[4])
-    store.upload_json(f"{ledger.entry.record}.json", {"result": result})
-    ledger.release(status=result["status"], **news)
-
-
-def test_a_second_build_of_a_function_is_told_who_is_at_it(yard: Yard) -> None:
-    yard.add_project({"app.py": HANDLER})
-    other = another_invocation(yard, ref="v1")
-    with pytest.raises(BuildInProgress) as refused:
-        yard.build()
-    said = str(refused.value)
-    assert said.startswith(
-        "api is being built by another invocation, other-request: build project v1, asked for by som"
-    )
-    assert utc(other.entry.began) in said
-    assert utc(other.entry.until) in said
-    assert (yard.git.requests, yard.keys("builds/")) == ([], [])
-    other.release()
-    assert yard.build()["status"] == "deployed"
-
-
-def test_a_rehearsal_disturbs_nobody(yard: Yard) -> None:
-    yard.add_project({"app.py": HANDLER})
-    another_invocation(yard, ref="v1")
-    assert yard.build(dry_run=True)["status"] == "built"
-
-
-def test_who_asks_again_while_it_is_built_gets_that_answer(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = yard.add_project({"app.py": HANDLER})
-    other = another_invocation(yard)
-    answer = {"status": "deployed", "commit": commit, "log": "s3://other", "warnings": []}
-
-    def sleep(_: float) -> None:
-        end(other, yard, answer, commit=commit, code_sha256=yard.code_sha256)
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    before = yard.code_sha256
-    assert yard.build() == answer
-    assert (yard.code_sha256, yard.keys("packages/")) == (before, [])
-    assert [key for key in yard.keys("builds/") if "other-request" not in key] == []
-
-
-def test_who_asks_again_while_it_is_built_gets_its_error(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = yard.add_project({"app.py": HANDLER})
-    other = another_invocation(yard)
-    failed = {"status": "failed", "errorType": "BuildScriptError", "errorMessage": "make_dist.sh failed."}
-    monkeypatch.setattr(time, "sleep", lambda _: end(other, yard, failed, commit=commit))
-    with pytest.raises(BuildScriptError, match=r"^make_dist\.sh failed\.$"):
-        yard.build()
-    assert yard.keys("packages/") == []
-
-
-def test_what_was_pushed_in_the_meantime_is_built(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = yard.add_project({"app.py": HANDLER})
-    other = another_invocation(yard)
-    answer = {"status": "deployed", "commit": "0" * 40, "log": "s3://other", "warnings": []}
-    monkeypatch.setattr(
-        time, "sleep", lambda _: end(other, yard, answer, commit="0" * 40, code_sha256=yard.code_sha256)
-    )
-    result = yard.build()
-    assert (result["status"], result["commit"], result["code_sha256"]) == ("deployed", commit, yard.code_sha256)
-
-
-def test_who_asks_again_just_after_it_was_built_is_not_built_again(
-    yard: Yard, capsys: pytest.CaptureFixture[str]
-) -> None:
-    yard.add_project({"app.py": HANDLER})
-    first = yard.build()
-    capsys.readouterr()
-    again = yard.build()
-    assert {**again, "seconds": 0} == {**first, "seconds": 0, "status": "unchanged"}
-    assert "[3/8]" not in capsys.readouterr().out
-    assert len(yard.keys("builds/")) == 2, "one record and one log"
-
-
-@pytest.mark.parametrize("change", ["pushed", "deployed by hand", "forced"])
-def test_who_means_another_build_gets_one(yard: Yard, change: str, capsys: pytest.CaptureFixture[str]) -> None:
-    yard.add_project({"app.py": HANDLER})
-    yard.build()
-    capsys.readouterr()
-    fields: dict[str, Any] = {}
-    if change == "pushed":
-        yard.add_project({"app.py": f"{HANDLER}# new\n"})
-    elif change == "deployed by hand":
-        yard.aws.functions.update_function_code(FunctionName="api", ZipFile=small_zip())
-    else:
-        fields = {"force": True}
-    yard.build(**fields)
-    assert "[3/8]" in capsys.readouterr().out
-    assert len(yard.keys("builds/")) == 4
-
-
-def test_an_error_is_not_repeated_to_who_asks_again_after_it(yard: Yard) -> None:
-    """He may have mended what was wrong with the world."""
-    yard.add_project({"app.py": HANDLER, "make_dist.sh": "exit 1\n"})
-    for _ in range(2):
-        with pytest.raises(BuildScriptError):
-            yard.build()
-    assert len(yard.keys("builds/")) == 4, "it was tried twice"
+# --- What is deployed ------------------------------------------------------------------------------------------
 
 
 def test_several_functions_are_deployed_from_one_build(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -546,15 +426,6 @@ def test_a_rollback_is_an_action_like_any(yard: Yard) -> None:
     assert result["log"].startswith("s3://bucket/yo-dawg/builds/api/")
     assert yard.code_sha256 == first["code_sha256"]
     assert len(yard.git.requests) == requests
-
-
-# --- doctor -----------------------------------------------------------------------------------------------
-
-
-def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
-    """Ask doctor; return the status and, by name, whether each finding is good and what it says."""
-    answer = lambda_handler({"action": "doctor"}, yard.next_context())
-    return answer["status"], {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
 
 
 def test_a_build_that_lacks_its_secret_is_in_the_books(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,51 +529,3 @@ def test_layers_count(yard: Yard) -> None:
     yard.add_project({"app.py": HANDLER, "make_dist.sh": script})
     with pytest.raises(PackageError, match=r"The package unzips to [^$]*250\.0 MB  \(layers\)"):
         yard.build()
-
-
-def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(yard: Yard) -> None:
-    before = (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
-    status, findings = doctor(yard)
-    assert (status, [name for name, (ok, _) in findings.items() if not ok]) == ("ok", [])
-    assert set(findings) == {
-        "interpreter", "programs", "disk", "time", "bucket", "toolchain", "git token", "git host", "package indexes",
-        "function",
-    }  # fmt: skip
-    assert before == (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
-
-
-def test_doctor_never_shows_the_token(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
-    assert TOKEN not in json.dumps(doctor(yard)) + capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "spoil", "words"),
-    [
-        pytest.param("toolchain", no_toolchain, "./deploy.sh bootstrap", id="no toolchain"),
-        pytest.param("function", no_function, "There is no function api", id="no function"),
-    ],
-)
-def test_doctor_says_what_is_wrong_and_what_to_do(
-    yard: Yard, name: str, spoil: Callable[[Yard], None], words: str
-) -> None:
-    spoil(yard)
-    status, findings = doctor(yard)
-    assert (status, findings[name][0]) == ("problems", False)
-    assert words in findings[name][1]
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "name", "words"),
-    [
-        pytest.param("TOKEN_SECRET", "none", "git token", "ResourceNotFoundException", id="no secret"),
-        pytest.param("BASE_URL", "http://127.0.0.1:1", "git host", "Has this function a way out", id="no network"),
-        pytest.param("DEPLOYMENT_BUCKET", "no-such-bucket", "bucket", "NoSuchBucket", id="no bucket"),
-    ],
-)
-def test_doctor_sees_what_the_settings_name(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, words: str
-) -> None:
-    monkeypatch.setenv(f"YO_DAWG_{variable}", value)
-    status, findings = doctor(yard)
-    assert (status, findings[name][0]) == ("problems", False)
-    assert words in findings[name][1]

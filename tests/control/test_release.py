@@ -579,7 +579,8 @@ def test_what_was_rolled_back_from_is_not_rolled_back_to(stage: Stage) -> None:
     assert stage.rollback(None, alias="live")["code_sha256"] == first.code_sha256
 
 
-def test_a_rollback_that_a_client_asks_for_twice_goes_back_once(stage: Stage) -> None:
+def test_a_rollback_that_a_client_asks_for_twice_goes_back_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 3600)  # soon enough, however slow this machine is
     first, second, third = (stage.store() for _ in range(3))
     for package in (first, second, third):
         stage.record(package)
@@ -877,7 +878,8 @@ def test_what_lambda_failed_to_take_last_time_is_updated_again(stage: Stage, mon
     assert deploy(package, target, request, stage.job).status == "unchanged"
 
 
-def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage) -> None:
+def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yo_dawg.control.records.RETRY_SECONDS", 3600)
     stage.record(stage.store(), alias="live")
     package = stage.store()
     request, target = stage.begin(alias="live")

@@ -61,7 +61,7 @@ class Builder:
             code=builder_zip(),
             MemorySize=options.pop("MemorySize", 3008),
             EphemeralStorage=options.pop("EphemeralStorage", {"Size": 2048}),
-            Timeout=options.pop("Timeout", 300),
+            Timeout=options.pop("Timeout", 900),  # a loaded machine is no defect
             Environment={
                 "Variables": {
                     "YO_DAWG_DEPLOYMENT_BUCKET": BUCKET,
@@ -82,7 +82,12 @@ class Builder:
         **options: Any,
     ) -> None:
         """Create a function and wait until it is active."""
-        settings = {"Runtime": self.runtime, "Architectures": [local.architecture()], "Timeout": 60, "MemorySize": 1024}
+        settings = {
+            "Runtime": self.runtime,
+            "Architectures": [local.architecture()],
+            "Timeout": 900,
+            "MemorySize": 1024,
+        }
         self.functions.create_function(
             FunctionName=name,
             Role=self.role,

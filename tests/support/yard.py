@@ -21,8 +21,11 @@ from tests.support.embedded import lay_out, small_zip
 from yo_dawg.builder import Builder
 from yo_dawg.control.archives import OpenFile
 from yo_dawg.control.clients import Aws
+from yo_dawg.control.ledger import Ledger
+from yo_dawg.control.records import new_entry
 from yo_dawg.control.store import Store
 from yo_dawg.control.toolchain import store_toolchain
+from yo_dawg.events import BuildRequest, parse_request
 from yo_dawg.killing import processes_below
 from yo_dawg.toolchain import TOOLCHAIN_PARTS
 from yo_dawg.workshop.toolchain import Toolchain, zip_toolchain
@@ -147,3 +150,13 @@ def put_toolchain(toolchain: Toolchain, builder: Builder, store: Store) -> dict[
     zip_toolchain(toolchain, {part: file.fileno() for part, file in zips.items()})
     parts: dict[str, str] = store_toolchain(zips, ["small==1"], builder, store)["parts"]
     return parts
+
+
+def another_invocation(yard: Yard, **fields: Any) -> Ledger:
+    """Return the ledger that another invocation holds, which was asked for this build of api."""
+    builder = dataclasses.replace(Builder.from_context(yard.context), request_id="other-request", asked_by="somebody")
+    request = parse_request({**EVENT, **fields})
+    assert isinstance(request, BuildRequest)
+    ledger = Ledger("api", new_entry("api", request, builder), yard.store)
+    assert ledger.take() is None
+    return ledger
