@@ -15,6 +15,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -358,9 +359,10 @@ SERVICES = {"s3": "s3", "functions": "lambda", "secrets": "secretsmanager", "tag
 
 
 def aws_calls() -> set[str]:
-    """Return the IAM actions of the AWS calls in lambda_function.py: the methods of its clients that it names."""
+    """Return the IAM actions of the AWS calls in the handler and control: the methods of clients that they name."""
     found = set()
-    for node in ast.walk(ast.parse((ROOT / "lambda_function.py").read_text())):
+    files = [ROOT / "lambda_function.py", *(ROOT / "yo_dawg/control").rglob("*.py")]
+    for node in chain.from_iterable(ast.walk(ast.parse(file.read_text())) for file in files):
         match node:
             case ast.Attribute(value=ast.Attribute(attr=client), attr=method) if client in SERVICES:
                 if method == "exceptions":
@@ -396,7 +398,7 @@ def test_the_embedded_aws_reads_the_template_as_this_file_does() -> None:
     """Its CloudFormation is moto's; two readings that agree are unlikely to be wrong alike."""
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("lambda_function.py", "")
+        archive.writestr("lambda_function.py", "# not run\n")
     with EmbeddedAWS(client_environment={}) as aws:
         here = {"AWS::AccountId": aws.account, "AWS::Region": aws.region}
         wanted = config(
