@@ -155,17 +155,3 @@ def close_tree(root: Path) -> None:
             os.chmod(entry.path, stat.S_IMODE(mode) & ~0o222)
     for folder in folders:
         os.chmod(folder, stat.S_IRUSR | stat.S_IXUSR)
-
-
-def test_suite(name: str) -> str | None:
-    """Return the outermost test directory that a dependency's file is in, relative to staging, or None."""
-    return next(
-        (folder for folder in [*folders_above(name)][::-1] if os.path.basename(folder) in TEST_DIRECTORIES), None
-    )
-
-
-# Pruning.  Applied to what the installer wrote, before the project puts anything there.  What a
-# dependency looks for in vain when the handler is imported is put back (see ``prove``); so a group
-# stands here only if nothing would look for it later, in the midst of an event.
-TEST_DIRECTORIES = ("test", "tests")
-"""Test suites of dependencies: often half of a package.  One that other code imports is kept."""

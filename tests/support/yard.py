@@ -36,7 +36,7 @@ TOKEN = "canary-token-of-the-git-host"
 
 LIBRARY = {
     "library/__init__.py": "x = 1\n",
-    "library/tests/a.py": "y = 2\n",
+    "library/tests/test_a.py": "import unittest\n",
     "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
     "backend.py": """
 import os, zipfile
@@ -45,10 +45,10 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     info = "library-1.0.dist-info/"
     with zipfile.ZipFile(os.path.join(directory, "library-1.0-py3-none-any.whl"), "w") as wheel:
         wheel.write("library/__init__.py")
-        wheel.write("library/tests/a.py")
+        wheel.write("library/tests/test_a.py")
         wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: library\\nVersion: 1.0\\n")
         wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr(info + "RECORD", "library/__init__.py,,\\nlibrary/tests/a.py,,\\n")
+        wheel.writestr(info + "RECORD", "library/__init__.py,,\\nlibrary/tests/test_a.py,,\\n")
     return "library-1.0-py3-none-any.whl"
 """,
 }

@@ -26,6 +26,7 @@ from yo_dawg.workspace import Workspace
 
 HANDLER = "def handler(event, context): ...\n"
 INFO = "pkg-1.0.dist-info"
+CASE = "import unittest\n"
 
 
 def target(handler: str = "app.handler", **environment: str) -> ProvenFunction:
@@ -102,16 +103,16 @@ HIDDEN = "name = 'te' + 'sts'\n"
             id="a module, its absence tolerated",
         ),
         pytest.param(
-            "import pathlib, pkg\npathlib.Path(pkg.__path__[0], 'docs/usage.txt').read_text()\n",
-            "pkg/docs/usage.txt",
-            "pkg/docs",
+            "import pathlib\npathlib.Path('docs/usage.txt').read_text()\n",
+            "docs/usage.txt",
+            "docs",
             True,
             id="a file",
         ),
         pytest.param(
-            "import os, pkg\nassert os.listdir(pkg.__path__[0] + '/docs')\n",
-            "pkg/docs/a.txt",
-            "pkg/docs",
+            "import os\nassert os.listdir('docs')\n",
+            "docs/a.txt",
+            "docs",
             True,
             id="a folder",
         ),
@@ -123,9 +124,9 @@ HIDDEN = "name = 'te' + 'sts'\n"
             id="metadata",
         ),
         pytest.param(
-            "import os, pkg\nif not os.path.exists(pkg.__path__[0] + '/include/a.h'):\n    1 / 0\n",
-            "pkg/include/a.h",
-            "pkg/include/a.h",
+            "import os, pkg\nif not os.path.exists(pkg.__path__[0] + '/a.pxd'):\n    1 / 0\n",
+            "pkg/a.pxd",
+            "pkg/a.pxd",
             False,
             id="what is only asked for",
         ),
@@ -137,7 +138,8 @@ def test_what_pruning_broke_is_put_back(
     installed = {
         file: "" if file.endswith(".py") else "pkg/__init__.py,,",
         f"{INFO}/METADATA": "Name: pkg\nVersion: 1.0\n",
-        "pkg/more/tests/a.py": "",
+        "pkg/more/tests/test_a.py": CASE,
+        **({"pkg/tests/test_a.py": CASE} if group == "pkg/tests" else {}),
     }
     proof, pruned = attempt({"app.py": code + HANDLER}, installed)
     assert proof.failure is None
@@ -150,21 +152,23 @@ def test_what_pruning_broke_is_put_back(
 def test_what_is_put_back_may_want_more(attempt: Prove, space: Workspace) -> None:
     installed = {
         "pkg/tests/__init__.py": f"{HIDDEN}__import__(f'pkg.more.{{name}}.helper')\n",
+        "pkg/tests/test_a.py": CASE,
         "pkg/more/__init__.py": "",
         "pkg/more/tests/helper.py": "",
-        "pkg/other/tests/a.py": "",
+        "pkg/more/tests/test_a.py": CASE,
+        "pkg/other/tests/test_a.py": CASE,
     }
     proof, pruned = attempt({"app.py": f"{HIDDEN}__import__(f'pkg.{{name}}')\n{HANDLER}"}, installed)
     assert proof.failure is None
     assert pruned.kept.keys() == {"pkg/tests", "pkg/more/tests"}
-    assert names(space.pruned) == pruned.taken.keys() == {"pkg/other/tests/a.py"}
+    assert names(space.pruned) == pruned.taken.keys() == {"pkg/other/tests/test_a.py"}
 
 
 def test_a_failure_that_is_not_ours_leaves_the_package_pruned(attempt: Prove, space: Workspace) -> None:
-    proof, pruned = attempt({"app.py": "import os\nos.environ['TABLE']\n"}, {"pkg/tests/a.py": ""})
+    proof, pruned = attempt({"app.py": "import os\nos.environ['TABLE']\n"}, {"pkg/tests/test_a.py": CASE})
     assert proof.failure == "KeyError: 'TABLE'"
     assert not proof.hopeless
-    assert (pruned.kept, names(space.pruned)) == ({}, {"pkg/tests/a.py"})
+    assert (pruned.kept, names(space.pruned)) == ({}, {"pkg/tests/test_a.py"})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +316,7 @@ FORGERIES = {
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forged_answer_is_no_answer(attempt: Prove, space: Workspace, forgery: str) -> None:
     code = f"import os\nANSWER = {str(space.root / 'proof.json')!r}\n{forgery}\nos._exit(0)\n"
-    proof, _ = attempt({"app.py": code}, {"pkg/tests/a.py": ""})
+    proof, _ = attempt({"app.py": code}, {"pkg/tests/test_a.py": CASE})
     assert proof.failure == "the import ended the process"
 
 

@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yo_dawg.errors import PackageError
 from yo_dawg.process import Command, CommandFailed, program
@@ -32,11 +32,16 @@ class Rules:
     """Files, relative to the package's root, that stay whatever we think of them."""
     drop: frozenset[str] = frozenset()
     """Files that go."""
+    runtime_boto3: bool = False
+    """Whether boto3, and what it needs, is left to the runtime where the runtime's own versions fit."""
     warnings: tuple[str, ...] = ()
 
 
-def read_patterns(project: Path) -> dict[str, list[str]]:
-    """Read the patterns in a project's pyproject.toml; raise PackageError for what makes no sense."""
+def read_table(project: Path) -> Mapping[str, Any]:
+    """Read [tool.yo-dawg] of a project's pyproject.toml; raise PackageError for what makes no sense.
+
+    What it may hold is in ``KEYS``: lists of patterns, and the flag ``runtime_boto3``.
+    """
     path = project / "pyproject.toml"
     text = path.read_bytes() if path.is_file() else b""
     if b"yo-dawg" not in text:
@@ -50,19 +55,32 @@ def read_patterns(project: Path) -> dict[str, list[str]]:
     if not isinstance(table, dict):
         raise PackageError(f"{where} is no table.")
     for name, value in table.items():
-        if name not in ("keep", "drop"):
-            raise PackageError(f"{where} has no {name!r}{nearest(name, dict.fromkeys(['keep', 'drop']))}.")
-        if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
+        if name not in KEYS:
+            raise PackageError(f"{where} has no {name!r}{nearest(name, KEYS)}.")
+        if KEYS[name] is bool and not isinstance(value, bool):
+            raise PackageError(f"{name} in {where} must be true or false.")
+        is_list = isinstance(value, list) and all(isinstance(each, str) and each.strip() for each in value)
+        if KEYS[name] is list and not is_list:
             raise PackageError(f'{name} in {where} must be a list of patterns, such as ["pkg/data/", "!*.json"].')
     return table
+
+
+KEYS: Mapping[str, type] = {"keep": list, "drop": list, "runtime_boto3": bool}
+"""What [tool.yo-dawg] may hold."""
+
+
+def read_patterns(project: Path) -> dict[str, list[str]]:
+    """Return the patterns, by "keep" and "drop", in a project's pyproject.toml; raise PackageError."""
+    return {name: value for name, value in read_table(project).items() if KEYS[name] is list}
 
 
 def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
     """Find the files, installed (some are pruned already) or the project's, that its patterns match."""
     checkout, space = installer.checkout, installer.space
     patterns = read_patterns(checkout.project)
+    runtime_boto3 = read_table(checkout.project).get("runtime_boto3", False)
     if not any(patterns.values()):
-        return Rules()
+        return Rules(runtime_boto3=runtime_boto3)
     top = "" if checkout.project == checkout.root else f"{checkout.project.relative_to(checkout.root).as_posix()}/"
     names = sorted({name for name, _ in tree_files(space.staging)} | set(pruned))
     names += [name.removeprefix(top) for name in checkout.files if name.startswith(top)]
@@ -85,7 +103,8 @@ def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
             f"take for ever: {how}"
         ) from None
     idle = [f"the pattern {printable(each)!r} in [tool.yo-dawg] matches nothing" for each in said["idle"]]
-    return Rules(frozenset(said.get("keep", ())), frozenset(said.get("drop", ())), tuple(idle))
+    keep, drop = frozenset(said.get("keep", ())), frozenset(said.get("drop", ()))
+    return Rules(keep, drop, runtime_boto3, tuple(idle))
 
 
 def match_worker() -> None:

@@ -1,95 +1,140 @@
-"""Which test suites of dependencies other code imports."""
+"""Which folders of dependencies are test suites.
+
+A folder is one if its modules are tests, whatever its name; the name alone proves nothing (django.test is an API,
+dbt keeps SQL in a folder named tests).  Which of them are kept because other code means them is said in ``prune``.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-# A hostile file is made to be searched for ever: no part of these matches twice what a part before it may have matched
-# (*+ and ++ take all or nothing), so each takes time in proportion to the text.
-IMPORT = re.compile(
-    r"(?:^|[;:])[ \t]*+(?:from[ \t]++([.\w]++)[ \t]++import[ \t]*+(\([^()]*+\)|(?:\\\n|[^\n;])*+)"
-    r"|import[ \t]++([^\n;]*+))",
+from yo_dawg.trees import folders_above
+
+TEST_MODULE = re.compile(r"(?:test_.*|.*_test)\.py")
+
+TEST_CODE = re.compile(
+    rb"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+test|class[ \t]+\w*Test|(?:import|from)[ \t]+(?:unittest|pytest|nose)\b)",
     re.MULTILINE,
 )
+"""What a module of tests has, other than one which just happens to be named like them: load_test.py, ttest_test.py."""
 
-COMMENT = re.compile(r"#[^\n]*+")
+TEST_FOLDERS = ("test", "tests")
+"""In a folder of this name, helpers may stand beside the tests."""
 
-STRING = re.compile(r"""["']([\w.]*+)(/[^"'\n]*+)?+(?=["'])""")
+MODULE = re.compile(r".*\.(?:py|so|pyd|pyc)")
 
-MAX_NAME = 300
-"""A longer dotted name is no module's."""
+CODE = re.compile(rb"^[ \t]*(?:async|class|def|from|import|[\w.]+[ \t]*[=(])", re.MULTILINE)
+"""What an __init__.py does not have that only makes a folder a package."""
 
-MAX_SOURCE = 2_000_000
-"""Characters; nobody writes longer modules, and what follows is data, or bait."""
-
-TESTS = re.compile(r"tests?(?!\w)")
-
-ENTRY_POINT = re.compile(r"^[^=\n]+=\s*([\w.]+)", re.MULTILINE)
+MAX_LOOK = 256_000
+"""Bytes of a module that are looked at for tests."""
 
 
-def imported_suites(text: str, name: str, suites: set[str]) -> dict[str, str]:
-    """Return the test suites that a source file imports, or names in a string, and why they are to be kept.
+Look = Callable[[str], bool]
+"""Looks into the module of this name."""
 
-    numpy.testing needs numpy._core.tests, and not before it is called; networkx once imported its
-    own tests: a folder's name alone proves nothing.
+
+@dataclass
+class Folder:
+    """A folder's modules: the names of those directly in it, and the folders below it that have any."""
+
+    modules: list[str] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
+
+
+def find_suites(files: Mapping[str, Path], owners: Mapping[str, str]) -> dict[str, str]:
+    """Return for each file that is in a test suite the outermost folder that is one.
+
+    ``files`` are those of dependencies: the name in the package, and where it lies.  ``owners`` says which
+    distribution a file belongs to; one that has nothing but tests is there for these, and has no suite.
     """
-    text = text[:MAX_SOURCE]
-    # Most files speak neither of tests nor of a package that has some: what they import need not be known.
-    tops = {suite: suite.partition("/")[0] for suite in suites}
-    near = [suite for suite, top in tops.items() if name.startswith(f"{top}/") or top in text]
-    found = near and speaks_of_tests(text)
-    modules = {suite.replace("/", "."): suite for suite in near}
-    kept: dict[str, str] = {}
-    for each in mentioned_modules(text, name) if found else ():
-        if "test" in each and len(each) <= MAX_NAME:
-            parts = each.split(".")
-            above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-            kept |= {modules[module]: f"imported by {name}" for module in above if module in modules}
-    return kept
+    folders: dict[str, Folder] = defaultdict(Folder)
+    for name in files:
+        if MODULE.fullmatch(os.path.basename(name)) and not is_stale(name, files):
+            parent = os.path.dirname(name)
+            folders[parent].modules.append(name)
+            for folder in folders_above(name):
+                folders[os.path.dirname(folder)].folders.add(folder)
+
+    def has_tests(name: str) -> bool:
+        with open(files[name], "rb") as file:
+            return TEST_CODE.search(file.read(MAX_LOOK)) is not None
+
+    def is_blank(name: str) -> bool:
+        with open(files[name], "rb") as file:
+            return CODE.search(file.read(MAX_LOOK)) is None
+
+    suites = set(suites_below("", folders, has_tests, is_blank))
+    suite_of = {name: folder for name in files for folder in folders_above(name) if folder in suites}
+    modules = [name for folder in folders.values() for name in folder.modules]
+    useful = {owners.get(name) for name in modules if name not in suite_of}
+    alone = {suite_of[name] for name in modules if name in suite_of and owners.get(name) not in useful}
+    return {name: suite for name, suite in suite_of.items() if suite not in alone}
 
 
-def speaks_of_tests(text: str) -> bool:
-    """Say whether a text has the word.  What begins with it is found five times as quickly as what begins with \\b."""
-    return any(not re.match(r"\w", text[found.start() - 1 : found.start()]) for found in TESTS.finditer(text))
+def is_stale(name: str, files: Mapping[str, Path]) -> bool:
+    """Say whether a file is bytecode that Python does not import: what it is made of lies beside it, or should."""
+    folder, file = os.path.split(name)
+    return file.endswith(".pyc") and (os.path.basename(folder) == "__pycache__" or name.removesuffix("c") in files)
 
 
-def mentioned_modules(text: str, name: str) -> Iterator[str]:
-    """Yield the dotted names, absolute, of modules that a source file imports or names in a string.
+def suites_below(top: str, folders: Mapping[str, Folder], has_tests: Look, is_blank: Look) -> Iterator[str]:
+    """Yield the outermost test suites below a folder."""
+    todo = [top]
+    while todo:
+        for folder in folders[todo.pop()].folders:
+            if os.path.basename(folder) in TEST_FOLDERS:
+                is_suite = is_named_suite(folder, folders, has_tests)
+            else:
+                is_suite = is_pure_suite(folder, folders, has_tests, is_blank)
+            if is_suite:
+                yield folder
+            else:
+                todo.append(folder)
 
-    A regular expression, since parsing all of pandas takes as long as installing it.
+
+def is_named_suite(top: str, folders: Mapping[str, Folder], has_tests: Look) -> bool:
+    """Say whether a folder named tests holds tests, with their helpers, and nothing that stands apart from them.
+
+    A helper is a module beside tests, or anywhere below such a folder.
     """
-    if name.endswith(".txt"):
-        yield from ENTRY_POINT.findall(text)
-        return
-    yield from imported_modules(text, name)
-    package = PurePosixPath(name).parent.parts
-    for each, path in STRING.findall(text):
-        if len(each) <= MAX_NAME and names_tests(each, bool(path)):
-            # "dep.tests.data" as it is; ".tests" and "tests/data.json" are beside the file.
-            yield each if "." in each.strip(".") else ".".join([*package, each.strip(".")])
+    found, todo = False, [top]
+    while todo:
+        folder = folders[todo.pop()]
+        tests = [name for name in folder.modules if TEST_MODULE.fullmatch(os.path.basename(name))]
+        if any(map(has_tests, tests)):
+            found = True
+        elif tests or any(not is_beside_tests(name) for name in folder.modules):
+            return False
+        else:
+            todo += folder.folders
+    return found
 
 
-def names_tests(text: str, is_path: bool) -> bool:
-    """Say whether a string may name a test suite: "dep.tests.data" does, ".tests", and the "tests" of "tests/data"."""
-    parts = text.split(".")
-    last = max((place for place, part in enumerate(parts) if part in ("test", "tests")), default=-1)
-    return (last > 0 and all(parts[last + 1 :])) or (is_path and last == 0 and len(parts) == 1)
+def is_pure_suite(top: str, folders: Mapping[str, Folder], has_tests: Look, is_blank: Look) -> bool:
+    """Say whether a folder inside of a package, of whatever name, holds tests and nothing else that could be code."""
+    modules = list(modules_below(top, folders))
+    tests = [name for name in modules if TEST_MODULE.fullmatch(os.path.basename(name))]
+    if "/" not in top or not any(os.path.dirname(name) == top for name in tests):
+        return False
+    others = set(modules).difference(tests)
+    return all(is_beside_tests(name) and is_blank(name) for name in others) and all(map(has_tests, tests))
 
 
-def imported_modules(text: str, name: str) -> Iterator[str]:
-    """Yield the dotted names, absolute, of what a source file imports, wherever in it: modules, and what is in them."""
-    package = list(PurePosixPath(name).parent.parts)
-    for found in IMPORT.finditer(COMMENT.sub("", text)):
-        origin, names, plain = found.groups(default="")
-        if plain:
-            yield from (part.split(" as ")[0].strip() for part in plain.split(","))
-            continue
-        stripped = origin.lstrip(".")
-        up = len(origin) - len(stripped)
-        base = package[: len(package) - (up - 1)] if up else []
-        module = ".".join([*base, *([stripped] if stripped else [])])
-        yield module
-        for each in re.findall(r"\w+", names):
-            yield f"{module}.{each}" if module else each
+def is_beside_tests(name: str) -> bool:
+    """Say whether a module has a name of those that are beside tests, and do nothing else."""
+    return os.path.basename(name) in ("__init__.py", "conftest.py")
+
+
+def modules_below(top: str, folders: Mapping[str, Folder]) -> Iterable[str]:
+    """Yield all modules in a folder and below it."""
+    todo = [top]
+    while todo:
+        folder = folders[todo.pop()]
+        yield from folder.modules
+        todo += folder.folders

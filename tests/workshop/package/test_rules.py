@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.embedded import lay_out
-from tests.test_install import BUILDER, UV, make_wheel
-from yo_dawg.builder import RUNTIME_PROVIDES
+from tests.support.wheels import UV, make_wheel
+from yo_dawg.builder import RUNTIME_PROVIDES, Builder
 from yo_dawg.checkout import Checkout
 from yo_dawg.control.toolchain import Toolchain
 from yo_dawg.errors import PackageError
@@ -23,10 +23,13 @@ from yo_dawg.workshop.package.install import Installed, Installer, look_at_requi
 from yo_dawg.workshop.package.prune import Pruned, prune
 from yo_dawg.workshop.package.rules import Rules, read_rules
 from yo_dawg.workshop.package.stage import stage
+from yo_dawg.workspace import HERE as REPOSITORY
 from yo_dawg.workspace import Workspace
 
+BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
+
 DEPENDENCY = {
-    "pkg/__init__.py": "", "pkg/tests/t.py": "", "pkg/tests/data/a.json": "", "pkg/docs/manual.rst": "",
+    "pkg/__init__.py": "", "pkg/tests/test_t.py": "import unittest", "pkg/tests/data/a.json": "", "doc/manual.rst": "",
     "pkg/huge/model.bin": "", "pkg/huge/small.bin": "",
 }  # fmt: skip
 PROJECT = {
@@ -64,7 +67,7 @@ CODE = {"pkg/__init__.py", "pkg/huge/model.bin", "pkg/huge/small.bin", "app.py",
     ("rules", "more", "less"),
     [
         pytest.param("", set(), set(), id="none"),
-        pytest.param('keep = ["pkg/tests/"]', {"pkg/tests/t.py", "pkg/tests/data/a.json"}, set(), id="a folder"),
+        pytest.param('keep = ["pkg/tests/"]', {"pkg/tests/test_t.py", "pkg/tests/data/a.json"}, set(), id="a folder"),
         pytest.param('keep = ["*.json"]', {"pkg/tests/data/a.json"}, set(), id="a suffix"),
         pytest.param('keep = ["pkg/tests/**", "!*.py"]', {"pkg/tests/data/a.json"}, set(), id="but not"),
         pytest.param(
@@ -117,6 +120,9 @@ def test_a_pattern_that_matches_nothing_is_told(package: Package) -> None:
         ("[tool.yo-dawg]\nkep = []\n", r"has no 'kep' \(did you mean \"keep\""),
         ('[tool.yo-dawg]\nkeep = "pkg"\n', "keep in .* must be a list of patterns"),
         ("[tool.yo-dawg]\ndrop = [1]\n", "drop in .* must be a list of patterns"),
+        ("[tool.yo-dawg]\nruntime_boto3 = 1\n", "runtime_boto3 in .* must be true or false"),
+        ('[tool.yo-dawg]\nruntime_boto3 = "yes"\n', "runtime_boto3 in .* must be true or false"),
+        ("[tool.yo-dawg]\nruntime_boto = true\n", r"did you mean \"runtime_boto3\""),
         ('[tool]\nyo-dawg = "x"\n', "is no table"),
     ],
 )
@@ -175,7 +181,7 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
 ) -> None:
     installed = install(requirements)
     assert installed.provided == provided
-    pruned = prune(walk(space.staging), installed, Rules(), space)
+    pruned = prune(walk(space.staging), installed, Rules(runtime_boto3=True), space)
     assert {path.name for path in space.staging.iterdir()} & set(RUNTIME_PROVIDES) == (
         set() if provided else {name.split("==")[0] for name in installed.names} - {"friend"}
     )
@@ -183,9 +189,25 @@ def test_boto3_is_left_to_the_runtime_if_its_own_is_one_that_was_asked_for(
     assert ("boto3" in pruned.kept) == (not provided and "boto" in str(installed.names))
 
 
+@pytest.mark.parametrize("requirements", ["boto3", "boto3==1.0"])
+def test_boto3_ships_unless_the_project_leaves_it_to_the_runtime(
+    install: Callable[..., Installed], space: Workspace, requirements: str
+) -> None:
+    pruned = prune(walk(space.staging), install(requirements), Rules(), space)
+    assert {"boto3", "botocore"} <= {path.name for path in space.staging.iterdir()}
+    assert pruned.kept == {}
+
+
+def test_a_project_can_leave_boto3_to_the_runtime(package: Package) -> None:
+    assert package("[tool.yo-dawg]\nruntime_boto3 = true\n")[2].runtime_boto3
+    assert not package("[tool.yo-dawg]\nruntime_boto3 = false\n")[2].runtime_boto3
+    assert package('[tool.yo-dawg]\nruntime_boto3 = true\nkeep = ["pkg/tests/"]\n')[2].runtime_boto3
+
+
 def test_who_wants_his_own_boto3_keeps_it(install: Callable[..., Installed], space: Workspace) -> None:
     installed = install("boto3")
-    prune(walk(space.staging), installed, Rules(keep=frozenset({"boto3/__init__.py"})), space)
+    rules = Rules(keep=frozenset({"boto3/__init__.py"}), runtime_boto3=True)
+    prune(walk(space.staging), installed, rules, space)
     assert {"boto3", "botocore"} <= {path.name for path in space.staging.iterdir()}
 
 
@@ -196,5 +218,5 @@ def test_the_rules_are_read_by_the_handler(tmp_path: Path) -> None:
     answer = tmp_path / "answer"
     question = {"patterns": {"keep": ["a/"]}, "names": ["a/b", "b"], "answer": str(answer), "seconds": 9}
     program = [sys.executable, "-m", "yo_dawg.workshop.package.rules"]
-    subprocess.run(program, input=json.dumps(question).encode(), check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run(program, input=json.dumps(question).encode(), check=True, cwd=REPOSITORY)
     assert json.loads(answer.read_text()) == {"keep": ["a/b"], "idle": []}

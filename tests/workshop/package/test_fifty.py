@@ -1,7 +1,7 @@
 """The packages that people put into Lambda functions, each built, proved and run: native code, odd layouts, plugins.
 
 Some of them each time; all of them with --all, and -s to see what pruning took:
-./deploy.sh test tests/test_fifty.py --all -s
+./deploy.sh test tests/workshop/package/test_fifty.py --all -s
 """
 
 from __future__ import annotations
@@ -77,6 +77,10 @@ PACKAGES = {
     ),
     "boto3": (
         "boto3",
+        "import boto3\nassert '/task/' in boto3.__file__\nboto3.client('s3', region_name='us-east-1')",
+    ),
+    "boto3 of the runtime": (
+        "boto3",
         "import boto3\nassert '/task/' not in boto3.__file__\nboto3.client('s3', region_name='us-east-1')",
     ),
     "boto3 pinned": (
@@ -147,6 +151,9 @@ PACKAGES = {
 }
 """What to require, and what a function does with it: at its start, and again in each event."""
 
+RULES = {"boto3 of the runtime": {"pyproject.toml": "[tool.yo-dawg]\nruntime_boto3 = true\n"}}
+"""Of those that have some."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Take the sample, or all."""
@@ -159,7 +166,8 @@ def test_it_is_built_proved_and_runs(package: str, builder: Builder) -> None:
     name = "fifty-" + package.replace(" ", "-")
     indented = "\n".join(f"    {line}" for line in code.splitlines())
     handler = f"{code}\n\n\ndef lambda_handler(event, context):\n{indented}\n    return 'ran'\n"
-    builder.add_project(name, {"requirements.txt": requirements, "lambda_function.py": handler})
+    files = {"requirements.txt": requirements, "lambda_function.py": handler, **RULES.get(package, {})}
+    builder.add_project(name, files)
     result = builder.build(name)
     assert result["warnings"] == []
     assert builder.invoke(name, {}) == "ran"
