@@ -12,7 +12,7 @@ from yo_dawg.control.functions import Target
 from yo_dawg.errors import PackageError
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.prove import check_handler
-from yo_dawg.workshop.package.prune import Pruned, Taken
+from yo_dawg.workshop.package.prune import Pruned, PrunedFile
 from yo_dawg.workshop.package.sizes import check_size, package_sizes
 
 
@@ -74,7 +74,9 @@ def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> No
     sizes = package_sizes(walk(tmp_path), owners)
     assert [name for name, _ in sizes.most_common(10)] == [f"dist-{number}" for number in range(11, 1, -1)]
     with pytest.raises(PackageError) as refused:
-        check_size(sizes, 0, Pruned({"a/tests/b.py": Taken("tests", "a/tests", 2_000_000)}, {"c/tests": "imported"}))
+        check_size(
+            sizes, 0, Pruned({"a/tests/b.py": PrunedFile("tests", "a/tests", 2_000_000)}, {"c/tests": "imported"})
+        )
     assert "less than 262,144,000" in str(refused.value)
     assert str(refused.value).count("dist-") == 10
     assert str(refused.value).endswith("\nPruned already: tests 2.0 MB\nKept: c/tests, imported")
@@ -82,6 +84,32 @@ def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> No
     (tmp_path / "10.bin").unlink()
     (tmp_path / "9.bin").unlink()
     check_size(package_sizes(walk(tmp_path), {}), 0, Pruned({}, {}))
+
+
+def test_a_package_that_is_too_large_names_the_projects_largest_files(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number in range(12):
+        with (folder / f"{number}.bin").open("wb") as file:
+            file.truncate((number + 1) * 5_000_000)
+    with (tmp_path / "owned\x1b.so").open("wb") as file:
+        file.truncate(90_000_000)
+    owners, listing = {"owned\x1b.so": "dist"}, walk(tmp_path)
+    sizes = package_sizes(listing, owners)
+    with pytest.raises(PackageError) as refused:
+        check_size(sizes, 0, Pruned({}, {}), listing, owners)
+    parts, _, files = str(refused.value).partition("The project's largest files:\n")
+    assert [line.split() for line in parts.splitlines()[1:]] == [["390.0", "MB", "(project)"], ["90.0", "MB", "dist"]]
+    named = [line.split()[-1] for line in files.splitlines()[:-1]]
+    assert named == [f"models/{number}.bin" for number in range(11, 1, -1)]
+
+
+def test_a_package_without_files_of_the_project_names_none(tmp_path: Path) -> None:
+    with (tmp_path / "a.so").open("wb") as file:
+        file.truncate(MAX_UNZIPPED_BYTES + 1)
+    with pytest.raises(PackageError) as refused:
+        check_size(package_sizes(walk(tmp_path), {"a.so": "a"}), 0, Pruned({}, {}), walk(tmp_path), {"a.so": "a"})
+    assert "largest files" not in str(refused.value)
 
 
 def test_the_limit_itself_is_not_over_the_limit(tmp_path: Path) -> None:
