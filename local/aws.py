@@ -158,14 +158,18 @@ class EmbeddedAWS:
     @property
     def update_seconds(self) -> float:
         """Return how long an update takes."""
-        return self.api.update_seconds
+        return self.api.account.update_seconds
 
     @update_seconds.setter
     def update_seconds(self, seconds: float) -> None:
         """Set how long the next updates take."""
-        self.api.update_seconds = seconds
+        self.api.account.update_seconds = seconds
 
     # --- what the Lambda API uses ---
+
+    def caller_arn(self) -> str:
+        """Return who makes the request at hand."""
+        return f"arn:aws:iam::{self.account}:user/operator"
 
     def role_trusts_lambda(self, arn: str) -> bool:
         """Say whether a role exists and lets Lambda assume it."""

@@ -12,11 +12,13 @@ from typing import Any
 
 from local.code_store import Code
 from local.environments import Pool
-from local.rest_json import ApiError
+from local.lambda_errors import conflict, in_state, not_found, stale_revision
 
 LATEST = "$LATEST"
 
 CREATING = "The function is being created."
+
+REASONS = {"Pending": (CREATING, "Creating"), "Inactive": ("The function is idle.", "Idle")}
 
 
 def new_revision() -> str:
@@ -27,31 +29,6 @@ def new_revision() -> str:
 def timestamp() -> str:
     """Return the time as LastModified has it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
-
-
-def invalid(message: str) -> ApiError:
-    """Return the error for a request that Lambda will not carry out."""
-    return ApiError("InvalidParameterValueException", 400, message)
-
-
-def not_found(message: str) -> ApiError:
-    """Return the error for something that does not exist."""
-    return ApiError("ResourceNotFoundException", 404, message)
-
-
-def conflict(message: str) -> ApiError:
-    """Return the error for something that is under way, or exists."""
-    return ApiError("ResourceConflictException", 409, message)
-
-
-def stale_revision() -> ApiError:
-    """Return the error for a RevisionId that is not the latest."""
-    return ApiError(
-        "PreconditionFailedException",
-        412,
-        "The Revision Id provided does not match the latest Revision Id. "
-        "Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
-    )
 
 
 @dataclass(frozen=True)
@@ -101,21 +78,35 @@ class Version:
         self.revision = new_revision()
         self.settles_at = time.monotonic() + seconds
 
-    def view(self, *, qualified: bool = False) -> dict[str, Any]:
-        """Return the FunctionConfiguration, as every answer has it."""
+    def begin_restoring(self, seconds: float) -> None:
+        """Bring an inactive version back, which takes a moment."""
+        self.state = "Pending"
+        self.settles_at = time.monotonic() + seconds
+
+    def view(self, qualifier: str | None = None) -> dict[str, Any]:
+        """Return the FunctionConfiguration, as every answer has it; its ARN ends as the request did."""
         view = dict(self.unit.config)
+        ending = qualifier or (self.number if self.number != LATEST else None)
         view |= {
-            "FunctionArn": f"{self.arn}:{self.number}" if qualified or self.number != LATEST else self.arn,
+            "FunctionArn": f"{self.arn}:{ending}" if ending else self.arn,
             "Version": self.number,
             "RevisionId": self.revision,
             "State": self.state,
             "LastUpdateStatus": self.update,
         }
-        if self.state == "Pending":
-            view |= {"StateReason": CREATING, "StateReasonCode": "Creating"}
+        if self.state in REASONS:
+            view |= dict(zip(("StateReason", "StateReasonCode"), REASONS[self.state], strict=True))
+            if self.state == "Pending" and self.live:
+                view |= {"StateReason": "The function is being restored.", "StateReasonCode": "Restoring"}
         if self.update == "InProgress":
             view |= {"LastUpdateStatusReason": CREATING, "LastUpdateStatusReasonCode": "Creating"}
         return view
+
+    def entry(self, qualifier: str | None = None) -> dict[str, Any]:
+        """Return the FunctionConfiguration as an entry of a list: it does not say what state the function is in."""
+        hidden = ("State", "StateReason", "StateReasonCode", "LastUpdateStatus", "LastUpdateStatusReason",
+                  "LastUpdateStatusReasonCode", "RuntimeVersionConfig")  # fmt: skip
+        return {name: value for name, value in self.view(qualifier).items() if name not in hidden}
 
 
 @dataclass
@@ -149,6 +140,8 @@ class Function:
     latest: Version
     versions: dict[str, Version] = field(default_factory=dict)
     counter: int = 0
+    source: Unit | None = None
+    """What $LATEST was when the last version was published: the version's own description may differ."""
     aliases: dict[str, Alias] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)
@@ -179,10 +172,7 @@ class Function:
     def refuse_while_under_way(self) -> None:
         """Raise AWS's conflict while the function is created or updated."""
         if self.latest.state == "Pending":
-            raise conflict(
-                "The operation cannot be performed at this time. "
-                "The function is currently in the following state: Pending"
-            )
+            raise in_state("Pending")
         if self.latest.update == "InProgress":
             raise conflict(
                 f"The operation cannot be performed at this time. An update is in progress for resource: {self.arn}"
@@ -193,25 +183,32 @@ class Function:
         if revision is not None and revision != self.latest.revision:
             raise stale_revision()
 
-    def publish(self, description: str | None, seconds: float) -> Version:
-        """Return a new version of what $LATEST is, or the last one if nothing changed since."""
-        if self.counter and str(self.counter) in self.versions:
-            last = self.versions[str(self.counter)]
-            if comparable(last.unit) == comparable(self.latest.unit):
-                return last
+    def publish(self, description: str | None, seconds: float | None) -> Version:
+        """Return a new version of what $LATEST is, or the last one if nothing changed since.
+
+        It is Pending for so many seconds; None for a version that is active at once.
+        """
+        source = self.latest.unit
+        if self.source and str(self.counter) in self.versions and comparable(self.source) == comparable(source):
+            return self.versions[str(self.counter)]
         self.counter += 1
-        config = dict(self.latest.unit.config)
+        self.source = source
+        config = dict(source.config)
         if description is not None:
             config["Description"] = description
-        unit = Unit(config, self.latest.unit.code, self.latest.unit.layers)
-        version = Version(unit, self.arn, str(self.counter), settles_at=time.monotonic() + seconds)
+        version = Version(Unit(config, source.code, source.layers), self.arn, str(self.counter))
+        if seconds is None:
+            version.state, version.update, version.live = "Active", "Successful", version.unit
+            self.latest.revision = new_revision()
+        else:
+            version.settles_at = time.monotonic() + seconds
         self.versions[version.number] = version
         return version
 
 
 def comparable(unit: Unit) -> dict[str, Any]:
     """Return what must differ for a new version to be worth a number."""
-    return {name: value for name, value in unit.config.items() if name not in ("LastModified", "Description")}
+    return {name: value for name, value in unit.config.items() if name != "LastModified"}
 
 
 def runtime_version_arn(region: str, runtime: str) -> str:

@@ -21,7 +21,7 @@ class ApiError(Exception):
     """An answer that AWS would give instead of a result."""
 
     def __init__(self, code: str, status: int, message: str, kind: str = "User", **more: Any) -> None:
-        """Take the error's code (its botocore class), HTTP status and message."""
+        """Take the error's code (its botocore class), HTTP status and message; kind is empty where AWS says none."""
         super().__init__(message)
         self.code, self.status, self.message, self.kind, self.more = code, status, message, kind, more
 
@@ -62,11 +62,15 @@ class Route:
 class Service:
     """The operations of a service: who they are, how they are asked for, how they answer."""
 
-    def __init__(self, name: str) -> None:
-        """Load botocore's description."""
+    def __init__(self, name: str, patterns: Mapping[str, str] | None = None) -> None:
+        """Load botocore's description; patterns are those that AWS itself was seen to have for some shapes."""
+        from botocore.model import ServiceModel
         from botocore.session import Session
 
-        self.model = Session().get_service_model(name)
+        description = Session().get_service_data(name)
+        for shape, pattern in (patterns or {}).items():
+            description["shapes"][shape]["pattern"] = pattern
+        self.model = ServiceModel(description, name)
         routes = [self.route(operation) for operation in self.model.operation_names]
         # The most specific first: the same path with a fixed query, then those with the fewest parameters.
         self.routes = sorted(routes, key=lambda route: (not route.query, route.pattern.groups))
@@ -165,8 +169,8 @@ class Service:
         """Make the response for an error, in the shape that AWS gives it."""
         shape = self.model.shape_for_error_code(error.code)
         members = shape.members if shape else {}
-        document = {"Type": error.kind} if "Type" in members or not shape else {}
-        document["message" if "message" in members else "Message"] = error.message
+        document: dict[str, Any] = {"Type": error.kind} if error.kind and ("Type" in members or not shape) else {}
+        document["message" if "message" in members else "Message"] = error.message or None
         document |= error.more
         headers = {"Content-Type": "application/json", "x-amzn-ErrorType": error.code}
         return Response(error.status, json.dumps(document).encode(), headers)
@@ -234,15 +238,20 @@ def violations(shape: Any, value: Any, path: str) -> Iterator[str]:
     shown = f"Value '{display(shape, value)}' at '{path}' failed to satisfy constraint: "
     for problem in constraints(shape, value):
         yield shown + problem
-    if shape.type_name == "list":
-        inner = [problem for item in value for problem in constraints(shape.member, item)]
-        if inner:
-            rules = [*dict.fromkeys(inner), "Member must not be null"]
-            yield shown + f"Member must satisfy constraint: [{', '.join(rules)}]"
+    if shape.type_name == "list" and any(problem for item in value for problem in constraints(shape.member, item)):
+        rules = [*all_rules(shape.member), *NOT_NULL[path.rpartition(".")[2] in NULLABLE]]
+        yield shown + f"Member must satisfy constraint: [{', '.join(rules)}]"
     if shape.type_name == "map":
-        keys = [problem for key in value for problem in constraints(shape.key, key)]
-        if keys:
-            yield shown + f"Map keys must satisfy constraint: [{', '.join(dict.fromkeys(keys))}]"
+        if any(problem for key in value for problem in constraints(shape.key, key)):
+            yield shown + f"Map keys must satisfy constraint: [{', '.join(all_rules(shape.key))}]"
+        elif any(problem for item in value.values() for problem in constraints(shape.value, item)):
+            rules = [*all_rules(shape.value), "Member must not be null"]
+            yield shown + f"Map value must satisfy constraint: [{', '.join(rules)}]"
+
+
+NOT_NULL = (("Member must not be null",), ())
+NULLABLE = ("subnetIds", "securityGroupIds")
+"""Lists whose members may be null, as far as the messages say."""
 
 
 def below(path: str, name: str) -> str:
@@ -258,7 +267,9 @@ def display(shape: Any, value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(str, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}={item}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={display(shape.value, item)}" for key, item in value.items()) + "}"
+    if shape.type_name in ("float", "double"):
+        return str(float(value))
     return str(value)
 
 
@@ -266,16 +277,35 @@ def constraints(shape: Any, value: Any) -> Iterator[str]:
     """Yield the rules of a shape that a single value breaks."""
     rules = shape.metadata
     size = value if isinstance(value, int | float) else len(value)
-    word = "value" if isinstance(value, int | float) else "length"
-    if "max" in rules and shape.type_name != "blob" and size > rules["max"]:
-        yield f"Member must have {word} less than or equal to {rules['max']}"
-    if "min" in rules and shape.type_name != "blob" and size < rules["min"]:
-        yield f"Member must have {word} greater than or equal to {rules['min']}"
+    if shape.type_name != "blob":
+        if "max" in rules and size > rules["max"]:
+            yield size_rule(shape, "less", rules["max"])
+        if "min" in rules and size < rules["min"]:
+            yield size_rule(shape, "greater", rules["min"])
     if isinstance(value, str):
         if rules.get("pattern") and not matches(rules["pattern"], value):
             yield f"Member must satisfy regular expression pattern: {rules['pattern']}"
         if "enum" in rules and value not in rules["enum"]:
             yield f"Member must satisfy enum value set: [{', '.join(rules['enum'])}]"
+
+
+def size_rule(shape: Any, word: str, limit: float) -> str:
+    """Return the rule about the largest or the smallest size."""
+    if shape.type_name in ("float", "double"):
+        return f"Member must have value {word} than or equal to {float(limit)}"
+    what = "value" if shape.type_name in ("integer", "long") else "length"
+    return f"Member must have {what} {word} than or equal to {limit}"
+
+
+def all_rules(shape: Any) -> list[str]:
+    """Return all rules of a shape, as a list or a map that breaks one of them is told."""
+    rules = shape.metadata
+    found = [size_rule(shape, word, rules[key]) for key, word in (("max", "less"), ("min", "greater")) if key in rules]
+    if rules.get("pattern"):
+        found.append(f"Member must satisfy regular expression pattern: {rules['pattern']}")
+    if "enum" in rules:
+        found.append(f"Member must satisfy enum value set: [{', '.join(rules['enum'])}]")
+    return found
 
 
 def matches(pattern: str, value: str) -> bool:

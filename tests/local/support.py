@@ -8,9 +8,12 @@ import json
 import stat
 import textwrap
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
 
 from local.aws import EmbeddedAWS
 
@@ -96,3 +99,18 @@ class Functions:
         reply = self.invoke(name, {"code": textwrap.dedent(code)})
         assert reply.error is None, reply.payload
         return reply.payload
+
+
+def refused(call: Callable[..., Any], **parameters: Any) -> tuple[int, str, str]:
+    """Make a call that is to fail; return the status, the error's class and its message."""
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], response["Error"]["Message"]
+
+
+def configuration(functions: Functions, name: str) -> dict[str, Any]:
+    """Return a function's configuration."""
+    answer: dict[str, Any] = functions.client.get_function_configuration(FunctionName=name)
+    del answer["ResponseMetadata"]
+    return answer

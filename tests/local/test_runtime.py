@@ -407,7 +407,7 @@ def test_versions_and_aliases_run_what_they_name(functions: Functions, name: str
 
 
 def other_architecture() -> str:
-    from local.lambda_api import this_architecture
+    from local.lambda_invoke import this_architecture
 
     return "arm64" if this_architecture() == "x86_64" else "x86_64"
 
