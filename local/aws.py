@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, cast
 
-from local import moto_mends, runtimes, sandbox
+from local import moto_mends, runtimes, sandbox, walls
 from local.code_store import Code, CodeStore, remove_tree
 from local.environments import Credentials, Environment, FunctionFacts, Host, Identity
 from local.functions import Function, Unit, Version
@@ -101,7 +101,7 @@ class EmbeddedAWS:
         """Say whether functions run behind walls; where they should and cannot, tell the reader once."""
         if wanted is False:
             return False
-        problem = sandbox.walls_problem()
+        problem = walls.walls_problem()
         if problem and wanted is True:
             raise sandbox.SandboxError(problem)
         if problem:

@@ -11,18 +11,20 @@ import site
 import sys
 
 
-def main(handler: str, opt: str) -> None:
-    """Serve a function whose layers lie at opt."""
+def main(opt: str = "/opt") -> None:
+    """Serve the function; its layers lie at opt."""
+    runtime = os.environ["LAMBDA_RUNTIME_DIR"]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site_packages = f"{os.path.dirname(runtime)}/lang/lib/{version}/site-packages"
+    places = [os.environ["LAMBDA_TASK_ROOT"]]
+    if os.environ["PYTHONPATH"].startswith(runtime):  # Lambda's own, as it is recorded
+        places += [f"{opt}/python/lib/{version}/site-packages", f"{opt}/python"]
+    sys.path[:] = [*places, site_packages, runtime, *(path for path in sys.path if path != runtime)]
+    for place in filter(os.path.isdir, places):
+        site.addsitedir(place)
     from awslambdaric.__main__ import main as serve
 
-    places = [os.environ["LAMBDA_TASK_ROOT"]]
-    if os.environ["PYTHONPATH"].startswith(os.environ["LAMBDA_RUNTIME_DIR"]):  # Lambda's own, as it is recorded
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        places += [f"{opt}/python/lib/{version}/site-packages", f"{opt}/python"]
-    sys.path[:0] = places
-    for place in places:
-        site.addsitedir(place)
-    serve(["bootstrap.py", handler])
+    serve(["bootstrap.py", os.environ["_HANDLER"]])
 
 
 if __name__ == "__main__":

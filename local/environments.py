@@ -9,22 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import queue
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from local.function_log import LogPipe
 from local.runtime_api import Answered, Ended, Event, Exchange, Failed, Invocation, Ready, RuntimeApi
 from local.sandbox import ANSWER_SECONDS, Exit, Inspection, Launcher, Room, Sandbox, SandboxError
 
+READY_SECONDS = 1.0
+"""For so long a runtime that has answered is waited for, before its environment is frozen."""
+
 INIT_SECONDS = 10.0
 """After this long without a first request for an event, Lambda starts the runtime again, on the function's time."""
-
-LOG_RESULT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -98,67 +98,6 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-class LogPipe:
-    """Reads what the runtime writes, line by line, and passes it on while it runs.
-
-    The server shares the writing end. It writes a mark there when an invocation is over; when the mark arrives at the
-    reading end, everything that the function wrote before has arrived too.
-    """
-
-    def __init__(self, reading: int, writing: int, write: Callable[[Sequence[str]], None]) -> None:
-        """Start to read."""
-        self.reading, self.writing, self.write = reading, writing, write
-        self.mark = b"\0" + secrets.token_hex(16).encode() + b"\0"
-        self.closing = False
-        self.marked: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.tail = bytearray()
-        self.lock = threading.Lock()
-        self.thread = threading.Thread(target=self.work, name="function-log", daemon=True)
-        self.thread.start()
-
-    def work(self) -> None:
-        """Read until nobody can write any more."""
-        pending = b""
-        while not self.closing and (received := os.read(self.reading, 1 << 16)):
-            *finished, pending = (pending + received).split(self.mark)
-            for part in finished:
-                self.add(part.splitlines())
-                self.marked.put(None)
-            *lines, pending = pending.split(b"\n")
-            self.add(lines)
-        self.add(pending.splitlines())
-        os.close(self.reading)
-
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Pass on lines of the function."""
-        self.lines([line.decode("utf-8", "replace") for line in lines])
-
-    def lines(self, lines: Sequence[str]) -> None:
-        """Pass on lines, and keep the last 4 KB of the invocation."""
-        if not lines:
-            return
-        with self.lock:
-            self.tail += "".join(line + "\n" for line in lines).encode()
-            del self.tail[:-LOG_RESULT_BYTES]
-            self.write([line + "\n" for line in lines])
-
-    def drain(self) -> None:
-        """Wait until everything written so far has arrived."""
-        os.write(self.writing, self.mark)
-        self.marked.get()
-
-    def close(self) -> None:
-        """Stop to read, even if a process that outlived its sandbox could still write."""
-        self.closing = True
-        os.write(self.writing, self.mark)
-        self.thread.join()
-
-    def begin(self) -> None:
-        """Begin the log of an invocation."""
-        with self.lock:
-            self.tail.clear()
-
-
 class Environment:
     """One execution environment of one version of a function."""
 
@@ -209,10 +148,12 @@ class Environment:
         """Start a runtime process, and talk to no other from now on."""
         self.exchange = self.api.renew()
         inside = self.sandbox.inside
-        bootstrap = inside("/var/runtime/bootstrap.py")
-        argv = [inside(self.room.image.python), bootstrap, self.facts.handler, inside("/opt")]
+        argv = [inside(self.room.image.python), inside("/var/runtime/bootstrap.py")]
+        if not self.room.walls:
+            argv.append(inside("/opt"))
+        wrapper = self.facts.variables.get("AWS_LAMBDA_EXEC_WRAPPER")
         self.alive = True
-        self.sandbox.start(argv, self.environ())
+        self.sandbox.start(argv, self.environ(), inside(wrapper) if wrapper else None)
 
     def kill(self) -> None:
         """End the runtime, and wait until it has ended."""
@@ -285,6 +226,7 @@ class Environment:
         Lambda's own time, one after a crash or a timeout on the function's.
         """
         self.log.begin()
+        self.sandbox.thaw()
         began = time.monotonic()
         init_ms = 0.0
         event: Event | None = Ready()
@@ -295,7 +237,8 @@ class Environment:
             event = self.initialise(began + INIT_SECONDS)
             if event is None:  # too slow: once more, on the function's time
                 ms = INIT_SECONDS * 1000
-                self.log.lines([f"INIT_REPORT Init Duration: {ms:.2f} ms\tPhase: init\tStatus: timeout"])
+                line = f"INIT_REPORT Init Duration: {ms:.2f} ms\tPhase: init\tStatus: timeout"
+                self.log.lines([line], in_tail=False)
                 began = time.monotonic()
                 event = self.initialise(began + self.facts.timeout)
             else:
@@ -303,13 +246,14 @@ class Environment:
         left = began + self.facts.timeout - time.monotonic()
         invocation = make(int((time.time() + left) * 1000))
         self.log.lines([f"START RequestId: {invocation.request_id} Version: {self.facts.version}"])
-        self.sandbox.watch(on=True)
         if isinstance(event, Ready):
             event = self.serve(invocation, began + self.facts.timeout)
         self.log.drain()
         payload, error = self.conclude(invocation, event)
         self.report(invocation, event, (time.monotonic() - began) * 1000, init_ms)
-        self.sandbox.watch(on=False)
+        if isinstance(event, Answered) or (isinstance(event, Failed) and self.alive):
+            self.wait(time.monotonic() + READY_SECONDS)  # until it asks for the next event
+        self.sandbox.freeze()
         return Outcome(payload, error, bytes(self.log.tail))
 
     def wait(self, until: float) -> Event | None:
@@ -322,8 +266,10 @@ class Environment:
     def initialise(self, until: float) -> Event | None:
         """Start the runtime; return Ready, or what became of it, or None when it took too long."""
         image = self.room.image
-        self.log.lines([f"INIT_START Runtime Version: {image.name.replace('python', 'python:')}.v1\t"
-                        f"Runtime Version ARN: {runtime_arn(self.facts.arn, image.version)}"])  # fmt: skip
+        name = image.name.replace("python", "python:")
+        arn = runtime_arn(self.facts.arn, image.version)
+        line = f"INIT_START Runtime Version: {name}.v1\tRuntime Version ARN: {arn}"
+        self.log.lines([line], in_tail=False)
         self.start()
         event = self.wait(until)
         # Too slow; or an import failed, after which the runtime ends by itself, but in its own time.
@@ -354,7 +300,7 @@ class Environment:
             self.log.lines([f"RequestId: {invocation.request_id} Error: {message}", "Runtime.ExitError"])
             return runtime_error(invocation.request_id, "Runtime.ExitError", message), "Unhandled"
         message = f"Task timed out after {self.facts.timeout:.2f} seconds"
-        self.log.lines([f"{now()} {invocation.request_id} {message}", ""])
+        self.log.lines([f"{now()} {invocation.request_id} {message}"])
         return runtime_error(invocation.request_id, "Sandbox.Timedout", message), "Unhandled"
 
     def report(self, invocation: Invocation, event: Event | None, ms: float, init_ms: float) -> None:
@@ -387,68 +333,3 @@ class Environment:
 def runtime_arn(function_arn: str, version: str) -> str:
     """Return a made-up ARN for a runtime's version, of the form that INIT_START has."""
     return f"arn:aws:lambda:{function_arn.split(':')[3]}::runtime:{hashlib.sha256(version.encode()).hexdigest()}"
-
-
-class Pool:
-    """The environments of one version of a function: one for each invocation that runs at a time."""
-
-    def __init__(self, make: Callable[[], Environment]) -> None:
-        """Begin with no environment; make makes one."""
-        self.make = make
-        self.lock = threading.Lock()
-        self.everyone: list[Environment] = []
-        self.idle: list[Environment] = []
-        self.retired = False
-
-    def invoke(self, make: Callable[[int], Invocation]) -> Outcome:
-        """Serve an invocation with an environment that is idle, or with a new one."""
-        environment = self.take()
-        broken = True
-        try:
-            outcome = environment.invoke(make)
-            broken = False
-            return outcome
-        finally:
-            self.give_back(environment, broken=broken)
-
-    def take(self) -> Environment:
-        """Return an environment that nobody uses."""
-        while True:
-            with self.lock:
-                environment = self.idle.pop() if self.idle else None
-            if environment is None:
-                environment = self.make()
-                with self.lock:
-                    self.everyone.append(environment)
-            if not environment.sandbox.gone:
-                return environment
-            self.give_back(environment, broken=True)
-
-    def give_back(self, environment: Environment, *, broken: bool) -> None:
-        """Keep an environment for the next invocation, unless its time is over."""
-        with self.lock:
-            keep = not (self.retired or broken)
-            if keep:
-                self.idle.append(environment)
-            else:
-                self.everyone.remove(environment)
-        if not keep:
-            environment.close()
-
-    def retire(self) -> None:
-        """End the idle environments now, and each other one after its invocation."""
-        with self.lock:
-            self.retired = True
-            idle, self.idle = self.idle, []
-            for environment in idle:
-                self.everyone.remove(environment)
-        for environment in idle:
-            environment.close()
-
-    def close(self) -> None:
-        """End all environments, also those that are busy."""
-        self.retire()
-        with self.lock:
-            busy = list(self.everyone)
-        for environment in busy:
-            environment.sandbox.abandon()

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.code_store import Code
-from local.environments import Pool
 from local.lambda_errors import conflict, in_state, not_found, stale_revision
+from local.pools import Pool
 
 LATEST = "$LATEST"
 

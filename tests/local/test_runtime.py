@@ -64,9 +64,7 @@ def test_a_warm_environment_keeps_its_module_and_its_tmp(both: Functions, name: 
 def test_only_a_cold_start_has_an_init_duration(both: Functions, name: str) -> None:
     both.create(name)
     cold, warm = both.invoke(name, {"code": ""}).log, both.invoke(name, {"code": ""}).log
-    assert "INIT_START Runtime Version: python:3." in cold
     assert "Init Duration: " in cold
-    assert "INIT_START" not in warm
     assert "Init Duration" not in warm
 
 
@@ -261,7 +259,8 @@ def test_a_slow_init_is_tried_again_on_the_functions_time(functions: Functions, 
     finally:
         environments.INIT_SECONDS = before
     assert reply.payload == "there"
-    assert "INIT_REPORT Init Duration: 2000.00 ms\tPhase: init\tStatus: timeout" in reply.log
+    line = "INIT_REPORT Init Duration: 2000.00 ms\tPhase: init\tStatus: timeout\n"
+    assert line in log_of(functions, f"/aws/lambda/{name}")
     assert "Init Duration" not in reply.log.splitlines()[-1]
 
 
@@ -334,7 +333,7 @@ def test_all_output_is_in_cloudwatch_logs(both: Functions, name: str) -> None:
         r"Max Memory Used: \d+ MB\tInit Duration: [\d.]+ ms\t\n",
         messages[-1],
     )
-    assert reply.log == "".join(messages)
+    assert reply.log == "".join(messages[1:]), "the start of the environment is in the log, not in the answer"
 
 
 def test_the_log_can_be_read_while_the_function_runs(functions: Functions, name: str) -> None:
