@@ -22,12 +22,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, cast
 
-from local import moto_mends, runtimes, sandbox, walls
+from local import moto_mends, runtimes, sandbox, stacks, walls
 from local.code_store import Code, CodeStore, remove_tree
 from local.environments import Credentials, Environment, FunctionFacts, Host, Identity
 from local.functions import Function, Unit, Version
+from local.gatekeeper import Gatekeeper
 from local.lambda_api import LambdaApi
 from local.rest_json import Request, Response
+from local.wsgi import (
+    Environ,
+    StartResponse,
+    access_key_of,
+    headers_of,
+    lose,
+    peek,
+    request_of,
+    send,
+    service_of,
+    swallow,
+)
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -41,10 +54,6 @@ def free_account() -> str:
     account = next(str(number) for number in itertools.count(int(ACCOUNT)) if str(number) not in _accounts)
     _accounts.add(account)
     return account
-
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
 
 
 Fault = Callable[[str, str], Response | Literal["lost"] | None]
@@ -86,6 +95,7 @@ class EmbeddedAWS:
         self.launcher = sandbox.Launcher()
         self.logs = moto_mends.LogGroups(self.account, self.region)
         self.api = LambdaApi(self, CodeStore(self.root / "code"), update_seconds, retry_seconds)
+        self.gatekeeper = Gatekeeper(self)
         self.mended = False
         self.fault: Fault | None = None
         """Tests may have requests fail: it gets the service, and the method and address."""
@@ -169,7 +179,15 @@ class EmbeddedAWS:
 
     def caller_arn(self) -> str:
         """Return who makes the request at hand."""
-        return f"arn:aws:iam::{self.account}:user/operator"
+        return self.gatekeeper.caller_arn()
+
+    def lambda_operation(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """Return the Lambda operation that a request asks for, and its parameters."""
+        return self.api.service.parse(request)
+
+    def secret_arn(self, name: str) -> str:
+        """Return the ARN of a secret by its name or ARN."""
+        return moto_mends.secret_arn(self.account, self.region, name)
 
     def role_trusts_lambda(self, arn: str) -> bool:
         """Say whether a role exists and lets Lambda assume it."""
@@ -221,6 +239,7 @@ class EmbeddedAWS:
         )
         self.secrets.extend(keys[1:])
         moto_mends.assume_role(self.account, self.region, role, session, keys)
+        self.gatekeeper.admit(keys[0], role, session)
         return Credentials(*keys)
 
     # --- the server ---
@@ -228,6 +247,7 @@ class EmbeddedAWS:
     def serve(self, port: int) -> Any:
         """Make the HTTP server."""
         moto_mends.stand_in_for_openapi()
+        moto_mends.limit_inline_policies()
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
         from werkzeug.serving import make_server
 
@@ -242,7 +262,7 @@ class EmbeddedAWS:
         """Return moto's application; CloudFormation, which takes a second to import, is mended when first asked for."""
         with self.backend_lock:
             if service == "cloudformation" and not self.mended:
-                moto_mends.mend_cloudformation(self.api)
+                stacks.mend_cloudformation(self.api)
                 self.mended = True
             return self.backend
 
@@ -260,6 +280,8 @@ class EmbeddedAWS:
         """Answer a request: Lambda's here, all others by moto."""
         if environ["PATH_INFO"].startswith("/lambda-code/"):
             return send(start_response, self.code_archive(environ["PATH_INFO"].rpartition("/")[2]))
+        if refusal := self.gatekeeper.refuse(service, access_key_of(environ), lambda: peek(environ)):
+            return send(start_response, refusal)
         if service == "lambda":
             return send(start_response, self.api.handle(request_of(environ)))
         if service == "tagging":
@@ -313,45 +335,3 @@ class EmbeddedAWS:
     ) -> None:
         """Close it."""
         self.close()
-
-
-def service_of(environ: Environ) -> str:
-    """Return the service that a request is signed for; S3 where nothing says otherwise."""
-    scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
-    return scope[3].lower() if len(scope) == 5 else ""
-
-
-def headers_of(environ: Environ) -> dict[str, str]:
-    """Return a request's headers with lower-case names."""
-    headers = {name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name[:5] == "HTTP_"}
-    return headers | {"content-type": environ.get("CONTENT_TYPE", "")}
-
-
-def request_of(environ: Environ) -> Request:
-    """Return a request as the Lambda API reads it."""
-    return Request(
-        method=environ["REQUEST_METHOD"],
-        path=environ["REQUEST_URI"].partition("?")[0],
-        query=environ.get("QUERY_STRING", ""),
-        headers=headers_of(environ),
-        body=environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
-    )
-
-
-def swallow(*_: Any, **__: Any) -> None:
-    """Begin a response that nobody will get."""
-
-
-def lose(answer: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
-    """Let an answer get lost: the connection ends before it."""
-    for _ in answer:
-        pass
-    start_response("200 -", [("Content-Length", "1000"), ("Connection", "close")])
-    return []
-
-
-def send(start_response: StartResponse, response: Response) -> Iterable[bytes]:
-    """Send a response of ours."""
-    headers = [("Content-Length", str(len(response.body))), *response.headers.items()]
-    start_response(f"{response.status} -", headers)
-    return [response.body]

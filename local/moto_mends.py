@@ -1,27 +1,19 @@
-"""What the embedded AWS does differently from moto, each with its reason. Lambda is in lambda_api.py, all of it.
+"""What the embedded AWS does differently from moto, each with its reason. Lambda is in lambda_api.py, all of it;
+CloudFormation's part is in stacks.py.
 
 - API Gateway's import of OpenAPI files needs a package that pulls in twenty others; it is left out, so moto's
   CloudFormation, which imports all services, finds a stand-in.
-- CloudFormation: AWS::Lambda::* resources are our own Lambda's. moto drops EphemeralStorage, Architectures, Layers,
-  Tags and LoggingConfig, replaces a function that it should update, and does not know Alias and EventInvokeConfig.
-- CloudFormation: a resource that fails makes a stack that is rolled back and says why. moto answers 500, and half of
-  the stack stays.
-- CloudFormation's parameters: after a change set moto keeps the stack's old parameters and outputs, so that the next
-  one is never empty; it shows a list as Python does, cannot use it again, and does not split its default; and it does
-  not see that a parameter has its default again.
-- CloudFormation's conditions: moto's update trips over a resource whose condition is false.
 - S3: ExpectedBucketOwner is checked, and so are the checksums that a client sends: moto stores what it is told, or
   forgets a checksum whose algorithm is not named as well. An account that is emptied keeps to itself: moto throws
   away the objects of all accounts.
+- IAM: the inline policies of a role have a limit.
 - Logs: PutLogEvents of the functions goes straight to moto's backend.
 """
 
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
-import importlib
 import json
 import sys
 import threading
@@ -31,13 +23,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 from local.rest_json import ApiError
 
 if TYPE_CHECKING:
-    from local.lambda_api import LambdaApi
+    pass
 
 PARTITION = "aws"
+
+INLINE_POLICIES_LIMIT = 10_240
+"""Of all inline policies of a role together, in characters."""
 
 
 def stand_in_for_openapi() -> None:
@@ -80,6 +76,21 @@ def read_object(account: str, bucket: str, key: str, version: str | None) -> byt
     return bytes(found.value)
 
 
+def object_exists(account: str, bucket: str, key: str) -> bool:
+    """Say whether an object is there."""
+    from moto.s3.models import FakeKey, s3_backends
+
+    buckets = s3_backends[account][PARTITION].buckets
+    return bucket not in buckets or isinstance(s3_backends[account][PARTITION].get_object(bucket, key), FakeKey)
+
+
+def delete_object(account: str, bucket: str, key: str) -> None:
+    """Delete an object."""
+    from moto.s3.models import s3_backends
+
+    s3_backends[account][PARTITION].delete_object(bucket, key)
+
+
 def s3_problem(account: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, str, str] | None:
     """Return the status, code and message with which S3 refuses a request that moto would carry out; None if none.
 
@@ -117,7 +128,7 @@ def name_checksum(environ: dict[str, Any]) -> None:
 
 def error_document(code: str, message: str) -> bytes:
     """Return an S3 error."""
-    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return b"<?xml version='1.0' encoding='UTF-8'?>" + error.encode()
 
 
@@ -141,6 +152,56 @@ def role_trusts_lambda(account: str, arn: str) -> bool:
         ):
             return True
     return False
+
+
+def role_statements(account: str, arn: str) -> list[dict[str, Any]]:
+    """Return what a role's own and attached policies say."""
+    from moto.iam.models import iam_backends
+
+    role = next((role for role in iam_backends[account][PARTITION].get_roles() if role.arn == arn), None)
+    if role is None:
+        return []
+    versions = [version for policy in role.managed_policies.values() for version in policy.versions]
+    documents = [*role.policies.values(), *(version.document for version in versions if version.is_default)]
+    found: list[dict[str, Any]] = []
+    for document in documents:
+        statements = (json.loads(document) if isinstance(document, str) else document)["Statement"]
+        found.extend([statements] if isinstance(statements, dict) else statements)
+    return found
+
+
+def limit_inline_policies() -> None:
+    """Let IAM refuse inline policies of a role that are too large together: white space does not count."""
+    from moto.iam.exceptions import LimitExceededException
+    from moto.iam.models import IAMBackend
+
+    if hasattr(IAMBackend, "limited"):  # the class is the process's
+        return
+    put = IAMBackend.put_role_policy
+
+    def size(document: Any) -> int:
+        read = json.loads(document) if isinstance(document, str) else document
+        return len(json.dumps(read, separators=(",", ":"), ensure_ascii=False))
+
+    def put_role_policy(self: Any, role_name: str, policy_name: str, policy_json: str) -> None:
+        others = (text for name, text in self.get_role(role_name).policies.items() if name != policy_name)
+        if size(policy_json) + sum(map(size, others)) > INLINE_POLICIES_LIMIT:
+            message = f"Maximum policy size of {INLINE_POLICIES_LIMIT} bytes exceeded for role {role_name}"
+            raise LimitExceededException(message)
+        put(self, role_name, policy_name, policy_json)
+
+    IAMBackend.put_role_policy = put_role_policy  # type: ignore[method-assign]
+    IAMBackend.limited = True  # type: ignore[attr-defined]
+
+
+def secret_arn(account: str, region: str, name: str) -> str:
+    """Return a secret's ARN by its name or ARN; of one that is missing, without the six characters at the end."""
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    secret = secretsmanager_backends[account][region].secrets.get(name)
+    if secret is not None:
+        return str(secret.arn)
+    return name if name.startswith("arn:") else f"arn:aws:secretsmanager:{region}:{account}:secret:{name}"
 
 
 def assume_role(account: str, region: str, role_arn: str, session: str, keys: tuple[str, str, str]) -> None:
@@ -206,183 +267,3 @@ class LogGroups:
             if stream not in backend.groups[group].streams:
                 backend.create_log_stream(group, stream)
             backend.put_log_events(group, stream, events)
-
-
-# --- CloudFormation ---
-
-
-def mend_cloudformation(api: LambdaApi) -> None:
-    """Let CloudFormation make, change and delete functions through our own Lambda."""
-    from moto.cloudformation import parsing
-
-    from local import lambda_resources
-
-    lambda_resources.connect(api.world.account, api)
-    ours = {resource.cloudformation_type(): resource for resource in lambda_resources.RESOURCES}
-    models = parsing.get_model_list()
-    models[:] = [model for model in models if model.cloudformation_type() not in ours]
-    models.extend(ours.values())
-    parsing.get_model_map().update(ours)
-    parsing.get_name_type_map().update({name: model.cloudformation_name_type() for name, model in ours.items()})
-    mend_stacks()
-
-
-def mend_stacks() -> None:
-    """Let stacks fail as CloudFormation's do, and remember what a change set changed."""
-    models: Any = importlib.import_module("moto.cloudformation.models")
-    stack_class, backend_class = models.Stack, models.CloudFormationBackend
-
-    if hasattr(stack_class, "mended"):  # the classes are the process's; a second server finds them mended
-        return
-    stack_class.mended = True
-    create, update, execute = stack_class.create_resources, stack_class.update, backend_class.execute_change_set
-
-    def create_resources(self: Any) -> None:
-        with rolled_back(self, new=True):
-            create(self)
-
-    def update_stack(self: Any, *arguments: Any, **keywords: Any) -> None:
-        with rolled_back(self, new=False):
-            update(self, *arguments, **keywords)
-
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
-        wanted = [c for c in self.change_sets.values() if change_set_name in (c.change_set_id, c.change_set_name)]
-        stack = wanted[-1].stack
-        with rolled_back(stack, new=wanted[-1].change_set_type == "CREATE"):
-            execute(self, change_set_name, stack_name)
-            stack._parse_template()
-            stack.parameters = wanted[-1].parameters
-            stack.output_map = stack._create_output_map()
-
-    stack_class.create_resources = create_resources
-    stack_class.update = update_stack
-    backend_class.execute_change_set = execute_change_set
-    mend_conditions()
-    mend_parameters()
-
-
-def mend_conditions() -> None:
-    """Let a condition decide about a resource in an update, too."""
-    parsing: Any = importlib.import_module("moto.cloudformation.parsing")
-    stack_class = importlib.import_module("moto.cloudformation.models").Stack
-
-    change, update = parsing.parse_and_update_resource, parsing.ResourceMap.update
-
-    def exists(resources: Any, name: str) -> bool:
-        """Say whether a resource was made; moto keeps None for one whose condition was false."""
-        if resources._parsed_resources.get(name) is None:
-            resources._parsed_resources.pop(name, None)
-            return False
-        return True
-
-    def wanted(resources: Any, name: str) -> bool:
-        condition = resources._resource_json_map[name].get("Condition")
-        return not condition or bool(resources.lazy_condition_map[condition])
-
-    def change_if_there(logical_id: str, resource_json: Any, resources_map: Any, *rest: Any, **keywords: Any) -> Any:
-        if not exists(resources_map, logical_id):
-            return resources_map[logical_id]  # which makes it, if it is wanted
-        if not wanted(resources_map, logical_id):
-            return resources_map._parsed_resources[logical_id]
-        return change(logical_id, resource_json, resources_map, *rest, **keywords)
-
-    def update_all(self: Any, template: Any, parameters: Any = None) -> None:
-        # All of them, before and after: moto does not see that one has its default again.
-        self.input_parameters = texts(self.resolved_parameters)
-        update(self, template, all_parameters(template, parameters or {}))
-        for name, resource_json in self._resource_json_map.items():
-            there = exists(self, name)
-            if there and not wanted(self, name):
-                self._delete_resource(self._parsed_resources.pop(name), resource_json)
-            elif not there and wanted(self, name):
-                _ = self[name]
-
-    parsing.parse_and_update_resource = change_if_there
-    parsing.ResourceMap.update = update_all
-    stack_class.stack_resources = property(
-        lambda self: [resource for resource in self.resource_map.values() if resource is not None]
-    )
-
-
-def texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as they are written."""
-    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
-
-
-def all_parameters(template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
-    """Return all parameters of a template, as they are written: the given ones, and the defaults."""
-    slots = template.get("Parameters", {})
-    return texts({name: slot["Default"] for name, slot in slots.items() if "Default" in slot} | dict(given))
-
-
-def mend_parameters() -> None:
-    """Let a stack's parameters be text, as they were given: then the same ones are no change, and can be used again."""
-    stack_class: Any = importlib.import_module("moto.cloudformation.models").Stack
-    exceptions: Any = importlib.import_module("moto.cloudformation.exceptions")
-    resource_map_class: Any = importlib.import_module("moto.cloudformation.parsing").ResourceMap
-    response_class: Any = importlib.import_module("moto.cloudformation.responses").CloudFormationResponse
-
-    load_parameters = resource_map_class.load_parameters
-
-    def load_and_split(self: Any) -> None:
-        load_parameters(self)
-        for name, slot in self._template.get("Parameters", {}).items():
-            value = self.resolved_parameters[name]
-            if slot["Type"] in ("CommaDelimitedList", "List<String>") and isinstance(value, str):
-                self._parsed_resources[name] = self.resolved_parameters[name] = value.split(",")
-
-    def refuse_same_update(self: Any, incoming: Any, body: str, stack: Any) -> None:
-        before = stack.stack_parameters
-        given = {p["ParameterKey"]: p.get("ParameterValue", before.get(p["ParameterKey"])) for p in incoming or ()}
-        same = stack.has_template(body) and stack.has_parameters(given)
-        if same and self._get_action() != "CreateChangeSet":  # which makes an empty change set instead
-            raise exceptions.ValidationError(stack.name, message="No updates are to be performed.")
-
-    def has_parameters(self: Any, other: Mapping[str, Any]) -> bool:
-        return all_parameters(self.template_dict, other) == texts(self.stack_parameters)
-
-    def parameter_list(self: Any) -> list[dict[str, str]]:
-        hidden = self.resource_map.no_echo_parameter_keys
-        return [
-            {"ParameterKey": name, "ParameterValue": "****" if name in hidden else value}
-            for name, value in self.stack_parameters.items()
-        ]
-
-    stack_class.stack_parameters = property(lambda self: texts(self.resource_map.resolved_parameters))
-    stack_class.has_parameters = has_parameters
-    resource_map_class.load_parameters = load_and_split
-    response_class._validate_different_update = refuse_same_update
-    stack_class.parameter_list = property(parameter_list)
-
-
-@contextmanager
-def rolled_back(stack: Any, *, new: bool) -> Iterator[None]:
-    """Undo what was done to a stack when one of its resources fails; its status and events say why."""
-    from moto.core.exceptions import ServiceException
-
-    from local.lambda_resources import ResourceFailed
-
-    resources = stack.resource_map
-    before = copy.deepcopy((stack.template, stack.template_dict, stack.parameters))
-    values = texts(resources.resolved_parameters)
-    try:
-        yield
-    except (ResourceFailed, ServiceException) as error:
-        status = "ROLLBACK" if new else "UPDATE_ROLLBACK"
-        if isinstance(error, ResourceFailed):
-            add_event(stack, error.logical_id, error.kind, error.status, str(error))
-        stack._add_stack_event(f"{status}_IN_PROGRESS", f"The following resource(s) failed: {error}")
-        if new:
-            resources.delete()
-        else:
-            stack.template, stack.template_dict, stack.parameters = before
-            resources.update(stack.template_dict, values)
-        stack._add_stack_event(f"{status}_COMPLETE")
-        stack.status = f"{status}_COMPLETE"
-
-
-def add_event(stack: Any, logical_id: str, kind: str, status: str, reason: str) -> None:
-    """Add a resource's event to a stack's."""
-    from moto.cloudformation.models import Event
-
-    stack.events.append(Event(stack.stack_id, stack.name, logical_id, "", kind, status, reason, None))

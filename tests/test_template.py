@@ -1,6 +1,6 @@
 """template.yaml: what the builder may do, shown by evaluating its policy, and that its names fit the rest.
 
-moto cannot evaluate policies for Lambda functions (it knows no resources there), so a small checker does.
+moto cannot evaluate policies for Lambda functions (it knows no resources there), so local/iam.py does.
 It is generous where IAM is strict (a "*" spans colons), so that what it refuses, IAM refuses too.
 """
 
@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from local.aws import EmbeddedAWS
 from local.config import KEYS, Config
+from local.iam import Decision, decide, listed
 from yo_dawg.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,39 +159,11 @@ def policy(**changes: Any) -> list[dict[str, Any]]:
 # --- Evaluating it -----------------------------------------------------------------------------------------
 
 
-def listed(value: Any) -> list[str]:
-    """Return a list: where one thing stands, IAM takes it for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-def glob(pattern: str, text: str) -> bool:
-    """Say whether an IAM pattern fits: * for anything, ? for one character."""
-    parts = ({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
-    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
-
-
-def holds(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
-    """Say whether all conditions hold; one about what the request does not carry does not."""
-    tests = {"StringEquals": str.__eq__, "StringLike": glob}
-    return all(
-        key in context and any(tests[operator](value, context[key]) for value in listed(values))
-        for operator, keys in conditions.items()
-        for key, values in keys.items()
-    )
-
-
 def allowed(statements: list[dict[str, Any]], action: str, resource: str, **context: str) -> bool:
-    """Say what IAM says: a Deny that fits wins, else an Allow that fits, else no."""
+    """Say whether IAM allows it."""
     here = {"aws:RequestedRegion": REGION, "aws:ResourceAccount": ACCOUNT}
     here |= {name.replace("_", ":", 1): value for name, value in context.items()}
-    effects = {
-        statement["Effect"]
-        for statement in statements
-        if any(glob(pattern.lower(), action.lower()) for pattern in listed(statement["Action"]))
-        and any(glob(pattern, resource) for pattern in listed(statement["Resource"]))
-        and holds(statement.get("Condition", {}), here)
-    }
-    return effects == {"Allow"}
+    return decide(statements, action, resource, here) is Decision.ALLOWED
 
 
 def function(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
