@@ -7,6 +7,7 @@
 - CloudFormation's parameters: after a change set moto keeps the stack's old parameters and outputs, so that the next
   one is never empty; it shows a list as Python does, cannot use it again, and does not split its default; and it does
   not see that a parameter has its default again.
+- CloudFormation's parameters must have values: moto makes the text "None" of one that has none.
 - CloudFormation's conditions: moto's update trips over a resource whose condition is false.
 """
 
@@ -70,6 +71,24 @@ def mend_stacks() -> None:
     backend_class.execute_change_set = execute_change_set
     mend_conditions()
     mend_parameters()
+    require_parameters(backend_class, "create_change_set")
+    require_parameters(backend_class, "create_stack")
+
+
+def require_parameters(backend_class: Any, operation: str) -> None:
+    """Let an operation refuse a template of whose parameters one has neither a value nor a default."""
+    exceptions: Any = importlib.import_module("moto.cloudformation.exceptions")
+    stack_class: Any = importlib.import_module("moto.cloudformation.models").Stack
+    carry_out = getattr(backend_class, operation)
+
+    def check_first(self: Any, *arguments: Any, template: str, parameters: dict[str, str], **keywords: Any) -> Any:
+        slots = stack_class.parse_template(template).get("Parameters") or {}
+        missing = [name for name, slot in slots.items() if "Default" not in slot and name not in parameters]
+        if missing:
+            raise exceptions.ValidationError(message=f"Parameters: [{', '.join(missing)}] must have values")
+        return carry_out(self, *arguments, template=template, parameters=parameters, **keywords)
+
+    setattr(backend_class, operation, check_first)
 
 
 def mend_conditions() -> None:

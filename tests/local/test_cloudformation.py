@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.support import Functions, package
+from tests.local.support import Functions, package, refused
 
 pytestmark = pytest.mark.embedded
 
@@ -299,3 +299,21 @@ def test_layers_are_made_by_stacks_too(stack: Stack) -> None:
     template["Resources"]["Function"]["Properties"]["Layers"] = [{"Ref": "Layer"}]
     assert stack.deploy(template, Name="layered") == "CREATE_COMPLETE"
     assert len(stack.functions.client.get_function_configuration(FunctionName="layered")["Layers"]) == 1
+
+
+def test_a_parameter_without_a_value_and_a_default_is_refused(functions: Functions) -> None:
+    client = functions.aws.client("cloudformation")
+    parameters = {
+        "Given": {"Type": "String"},
+        "Missing": {"Type": "String"},
+        "Usual": {"Type": "String", "Default": ""},
+    }
+    body = {"Parameters": parameters, "Resources": {"Log": {"Type": "AWS::Logs::LogGroup"}}}
+    given = {
+        "StackName": "lacks-a-value",
+        "TemplateBody": json.dumps(body),
+        "Parameters": [{"ParameterKey": "Given", "ParameterValue": "1"}],
+    }
+    message = (400, "ValidationError", "Parameters: [Missing] must have values")
+    assert refused(client.create_change_set, ChangeSetName="first", ChangeSetType="CREATE", **given) == message
+    assert refused(client.create_stack, **given) == message
