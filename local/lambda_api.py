@@ -105,6 +105,23 @@ class LambdaApi:
         """Answer the tagging API's GetResources."""
         return self.attachments.find_tagged(request)
 
+    # --- what befalls functions, and what others have ---
+
+    def deactivate(self, name: str) -> None:
+        """Let a function be inactive, as AWS does with one that nobody invoked for long."""
+        with self.account.lock:
+            function, _ = self.account.find({"FunctionName": name})
+            function.latest.state = "Inactive"
+            if function.latest.pool:
+                function.latest.pool.retire()
+                function.latest.pool = None
+
+    def share_layer(self, account: str, name: str, content: bytes, **about: Any) -> str:
+        """Let another account share the next version of a layer; return its ARN."""
+        arn = f"arn:aws:lambda:{self.world.region}:{account}:layer:{name}"
+        with self.account.lock:
+            return str(self.layers.add(arn, self.codes.add(content), about)["LayerVersionArn"])
+
     def finish_updates(self) -> None:
         """End every creation and update now."""
         self.account.finish_updates()
