@@ -99,7 +99,7 @@ def test_an_update_takes_as_long_as_it_is_set_to(functions: Functions, name: str
         other.create(name)
         aws.update_seconds = 1.5
         began = time.monotonic()
-        other.client.update_function_code(FunctionName=name, ZipFile=package({"probe.py": ""}))
+        other.client.update_function_code(FunctionName=name, ZipFile=package({"probe.py": "x = 1"}))
         while configuration(other, name)["LastUpdateStatus"] == "InProgress":
             time.sleep(0.05)
         assert 1.4 < time.monotonic() - began < 15
