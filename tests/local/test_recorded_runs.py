@@ -39,7 +39,9 @@ BOTH = pytest.mark.parametrize(
 def test_what_a_function_finds_is_roots(functions: Functions, name: str) -> None:
     if two_users() is None:
         pytest.skip("without root and newuidmap there is one user in a sandbox")
-    layer = functions.client.publish_layer_version(LayerName=name, Content={"ZipFile": package({"python/x.py": "x = 1"})})
+    layer = functions.client.publish_layer_version(
+        LayerName=name, Content={"ZipFile": package({"python/x.py": "x = 1"})}
+    )
     functions.create(name, Layers=[layer["LayerVersionArn"]])
     code = """
         places = ["/var/task", "/var/task/probe.py", "/opt", "/opt/python", "/tmp", "/lambda-entrypoint.sh", "/"]
