@@ -211,6 +211,6 @@ def comparable(unit: Unit) -> dict[str, Any]:
     return {name: value for name, value in unit.config.items() if name != "LastModified"}
 
 
-def runtime_version_arn(region: str, runtime: str) -> str:
-    """Return a made-up ARN of the form that RuntimeVersionConfig has."""
-    return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(runtime.encode()).hexdigest()}"
+def runtime_version_arn(region: str, runtime: str, architecture: str) -> str:
+    """Return a made-up ARN of the form that RuntimeVersionConfig has: each architecture has its own."""
+    return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(f'{runtime} {architecture}'.encode()).hexdigest()}"

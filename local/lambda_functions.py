@@ -13,7 +13,7 @@ from local.lambda_attachments import check_tags
 from local.lambda_errors import conflict, invalid
 from local.lambda_layers import LayerOperations, check_unzipped
 from local.lambda_packages import Packages, code_facts, storage
-from local.lambda_settings import check_settings, defaults, settings
+from local.lambda_settings import check_settings, defaults, runtime_version, settings
 from local.rest_json import ApiError
 
 
@@ -122,6 +122,7 @@ class FunctionOperations:
         config = dict(unit.config) | code_facts(code, parameters) | {"LastModified": timestamp()}
         if parameters.get("Architectures"):
             config["Architectures"] = list(parameters["Architectures"])
+            config |= runtime_version(config, self.account.world.region)
         check_unzipped(code, unit.layers)
         if function.signed_only:
             raise ApiError(

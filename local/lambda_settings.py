@@ -104,10 +104,15 @@ def settings(parameters: Mapping[str, Any], before: Mapping[str, Any], region: s
         config["VpcConfig"] = NO_VPC | parameters["VpcConfig"]
     if "ImageConfig" in parameters:
         config["ImageConfigResponse"] = {"ImageConfig": parameters["ImageConfig"]}
-    runtime = config.get("Runtime") or before.get("Runtime")
-    if runtime:
-        config["RuntimeVersionConfig"] = {"RuntimeVersionArn": runtime_version_arn(region, runtime)}
-    return config | {"LastModified": timestamp()}
+    return config | runtime_version(dict(before) | config, region) | {"LastModified": timestamp()}
+
+
+def runtime_version(config: Mapping[str, Any], region: str) -> dict[str, Any]:
+    """Return which version of its runtime a function has: none, if it is an image."""
+    if not config.get("Runtime"):
+        return {}
+    arn = runtime_version_arn(region, config["Runtime"], config["Architectures"][0])
+    return {"RuntimeVersionConfig": {"RuntimeVersionArn": arn}}
 
 
 def logging(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -243,6 +243,12 @@ def test_old_runtimes_are_refused(functions: Functions, old: str) -> None:
     assert message.startswith(f"The runtime parameter of {old} is no longer supported for creating or updating")
 
 
+def test_each_architecture_has_a_version_of_the_runtime_of_its_own(functions: Functions, name: str) -> None:
+    before = configuration(functions, name)["RuntimeVersionConfig"]
+    functions.client.update_function_code(FunctionName=name, ZipFile=CODE, Architectures=["arm64"])
+    assert configuration(functions, name)["RuntimeVersionConfig"] != before
+
+
 # --- concurrency ---
 
 
