@@ -172,7 +172,7 @@ def test_an_exception_is_unhandled_and_has_its_class(both: Functions, name: str)
             id="import",
         ),
         pytest.param(
-            {"probe.py": ""},
+            {"probe.py": "x = 1"},
             "probe.handler",
             "Runtime.HandlerNotFound",
             "Handler 'handler' missing on module 'probe'",
@@ -226,7 +226,7 @@ def test_a_runtime_that_exits_is_an_error_and_tmp_is_kept(both: Functions, code:
 
 
 def test_a_timeout_ends_the_runtime_but_not_what_left_its_group(both: Functions, name: str) -> None:
-    both.create(name, Timeout=1)
+    both.create(name, Timeout=4)
     code = """
         import tempfile
         pathlib.Path(tempfile.gettempdir(), "kept").touch()
@@ -239,8 +239,8 @@ def test_a_timeout_ends_the_runtime_but_not_what_left_its_group(both: Functions,
     reply = both.invoke(name, {"code": textwrap.dedent(code)})
     assert (reply.raw["StatusCode"], reply.error) == (200, "Unhandled")
     assert reply.payload["errorType"] == "Sandbox.Timedout"
-    assert re.fullmatch(r"RequestId: \S+ Error: Task timed out after 1.00 seconds", reply.payload["errorMessage"])
-    assert "Task timed out after 1.00 seconds\n" in reply.log
+    assert re.fullmatch(r"RequestId: \S+ Error: Task timed out after 4.00 seconds", reply.payload["errorMessage"])
+    assert "Task timed out after 4.00 seconds\n" in reply.log
     assert "Status: timeout" in reply.log
     [environment] = both.aws.environments(name)
     assert list(environment.inspect().processes.values()) == ["sleep 1002"]

@@ -28,8 +28,9 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def narrow(functions: Functions) -> Iterator[Functions]:
     """An account as AWS makes new ones, but for two invocations at a time."""
+    functions.aws.wait_for_events()  # which others may have left
     account = functions.aws.api.account
-    before, account.concurrency = account.concurrency, 2
+    before, account.concurrency = account.concurrency, 2 + account.reserved()
     yield functions
     account.concurrency = before
 
