@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from local.__main__ import architecture, client_environment, without_own_account
+from client.local import architecture, client_environment, leave_own_account
 from local.aws import EmbeddedAWS
 from local.supervisor import private_bytes, process_fields
 from tests.support.embedded import BUCKET, Builder, lay_out
@@ -312,7 +312,7 @@ class Script:
     def environ(self) -> dict[str, str]:
         """Return an environment with the user's own settings for package indexes, but for no other AWS."""
         return {
-            **without_own_account(os.environ),
+            **own_settings(),
             **client_settings(),
             **self.place.aws.environ,
             "PATH": self.place.tools.path(self.recipe.tools),
@@ -339,6 +339,13 @@ class Script:
 
 
 @functools.cache
+def own_settings() -> dict[str, str]:
+    """Return this machine's environment, less what leads to an AWS account."""
+    environ = dict(os.environ)
+    leave_own_account(environ)
+    return environ
+
+
 def client_settings() -> dict[str, str]:
     """Return where packages come from, the same for all: uv does not read pip's own settings."""
     found = client_environment()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sandbox import bwrap, walls_problem
+from local.walls import bwrap, walls_problem
 from yo_dawg.log import Log
 from yo_dawg.process import Command, Shell
 from yo_dawg.workspace import HERE

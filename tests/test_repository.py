@@ -16,7 +16,7 @@ from yo_dawg.toolchain import requirement_group
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ("requirements.txt", "local/requirements.txt", "tests/requirements.txt")
-GROUPS = ("toolchain", "function", "local")
+GROUPS = ("toolchain", "function", "client")
 
 
 def pins(text: str) -> list[tuple[str, str, str, int]]:
@@ -55,7 +55,7 @@ def test_the_groups_are_all_of_requirements_txt() -> None:
     assert sorted(chain.from_iterable(groups.values())) == sorted(pin[0] for pin in pins(text))
     assert {"dulwich", "urllib3", "uv", "typing-extensions"} <= set(groups["toolchain"])
     assert "virtualenv" in groups["function"]
-    assert {"boto3", "awscli"} <= set(groups["local"])
+    assert {"boto3", "click", "rich"} <= set(groups["client"])
 
 
 def test_what_travels_with_the_function_fits_any_architecture() -> None:

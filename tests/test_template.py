@@ -24,8 +24,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.config import KEYS, Config
 from local.aws import EmbeddedAWS
-from local.config import KEYS, Config
 from local.iam import Decision, decide, listed
 from yo_dawg.settings import Settings
 

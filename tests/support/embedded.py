@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from local import __main__ as local
-from local import deploy
+from client import local, package
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
 from local.runtimes import available
@@ -185,9 +184,7 @@ _BUILDER_ZIP: list[bytes] = []
 def builder_zip() -> bytes:
     """Return yo-dawg's own zip, made as deploy.sh makes it."""
     if not _BUILDER_ZIP:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-            deploy.package(f"{folder}/function.zip")
-            _BUILDER_ZIP.append(Path(folder, "function.zip").read_bytes())
+        _BUILDER_ZIP.append(package.package().content)
     return _BUILDER_ZIP[0]
 
 

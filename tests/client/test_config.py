@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.config import KEYS, Config, ConfigFault, base_url_fault
+from client.config import KEYS, Config, base_url_fault
+from client.faults import ConfigFault
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
 from yo_dawg.settings import base_url_faults
 

@@ -1,8 +1,7 @@
 """config.ini: what may stand in it, its defaults, and what is wrong with it.
 
 The table KEYS is the whole of it: a key that is not there is refused by name, and so is a value that
-its rule does not take.  All that is wrong is said at once.  Only the standard library is needed, so
-that deploy.sh can read config.ini before anything is installed.
+its rule does not take.  All that is wrong is said at once.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.faults import ConfigFault
+
 SECRET = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{16}|gh[opsur]_\w{20}|github_pat_\w{20}|glpat-[\w-]{16}|-----BEGIN|ATATT3\w{20}"
 )
@@ -26,11 +27,7 @@ MAX_ENVIRONMENT = 4096
 
 
 HOSTS_WITH_PUBLISHED_KEYS = ("github.com", "gitlab.com", "bitbucket.org")
-"""Those of lambda_function.PUBLISHED_HOST_KEYS: they need no line in known_hosts."""
-
-
-class ConfigFault(Exception):
-    """config.ini cannot be used.  The text names every reason, each on a line of its own."""
+"""Those of yo_dawg.host_keys.PUBLISHED_HOST_KEYS: they need no line in known_hosts."""
 
 
 # --- Rules: each takes a value and says what is wrong with it, or None -----------------------------
@@ -226,6 +223,11 @@ class Config:
             deploy_key_secret=values["deploy_key_secret"],
             known_hosts=values["known_hosts"],
         )
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets that are named."""
+        return [name for name in (self.token_secret, self.deploy_key_secret, self.index_secret) if name]
 
     @property
     def stack_name(self) -> str:

@@ -1,0 +1,5 @@
+"""python -m client, which deploy.sh runs."""
+
+from client.main import main
+
+main()
