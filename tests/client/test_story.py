@@ -1,4 +1,4 @@
-"""The whole story on the embedded AWS, through deploy.sh as a user runs it, one long one: each step stands on the last."""
+"""The whole story on the embedded AWS, through deploy.sh as a user runs it; each step stands on the one before."""
 
 from __future__ import annotations
 
