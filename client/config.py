@@ -9,11 +9,13 @@ from __future__ import annotations
 import configparser
 import difflib
 import ipaddress
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from client.faults import ConfigFault
 
@@ -25,6 +27,18 @@ SECRET = re.compile(
 MAX_ENVIRONMENT = 4096
 """Bytes that all environment variables of a function may take (the Lambda quotas page)."""
 
+
+MAX_POLICY = 10_240
+"""Characters that all policies in a role may have together, white space aside (the IAM quotas page)."""
+
+NOT_BY_PROXY = "127.0.0.1,localhost,169.254.0.0/16"
+"""What no proxy is asked for: the builder's own processes, and Lambda's."""
+
+USUAL_SECONDS = 900
+"""The longest that any Lambda lets a function run; some take more."""
+
+ARN_OF_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+"
+ARN_OF_POLICY = r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+"
 
 HOSTS_WITH_PUBLISHED_KEYS = ("github.com", "gitlab.com", "bitbucket.org")
 """Those of yo_dawg.host_keys.PUBLISHED_HOST_KEYS: they need no line in known_hosts."""
@@ -57,6 +71,51 @@ def runtime_fault(value: str) -> str | None:
     """Say what is wrong with a runtime."""
     match = re.fullmatch(r"python3\.([1-9][0-9])", value)
     return None if match and int(match[1]) >= 11 else "must be python3.11 or newer, e.g. python3.13"
+
+
+def most_seconds() -> int:
+    """Return the longest time that Lambda lets a function run, as this boto3 knows it."""
+    import botocore.session
+
+    model = botocore.session.get_session().get_service_model("lambda").operation_model("CreateFunction")
+    shape: Any = model.input_shape
+    return int(shape.members["Timeout"].metadata.get("max", USUAL_SECONDS))
+
+
+def timeout_fault(value: str) -> str | None:
+    """Say what is wrong with a timeout.  The model, which takes its time, is asked only if that matters."""
+    if between(1, USUAL_SECONDS, "seconds")(value) is None:
+        return None
+    return between(1, most_seconds(), "seconds")(value)
+
+
+def listed(pattern: str, meaning: str) -> Callable[[str], str | None]:
+    """Make a rule that takes a list of what matches the pattern."""
+    return lambda value: (
+        None if all(re.fullmatch(pattern, name) for name in split_names(value)) else f"must be {meaning}"
+    )
+
+
+def address_fault(value: str) -> str | None:
+    """Say what is wrong with an address of the network.  Never repeats it: a password may stand in it."""
+    try:
+        url = urllib.parse.urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return "is not an address"
+    if url.username is not None or url.password is not None:
+        return (
+            "must not hold a user name or a password, which every project's code could read: "
+            "for a private index use index_secret"
+        )
+    if url.scheme not in ("http", "https") or not host or re.search(r"[\s,]", value):
+        return "must be an address, https://HOST/…"
+    return None
+
+
+def addresses_fault(value: str) -> str | None:
+    """Say what is wrong with a list of addresses."""
+    return next(filter(None, map(address_fault, split_names(value))), None)
 
 
 def bucket_fault(value: str) -> str | None:
@@ -149,11 +208,21 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "architecture": Key(one_of("x86_64", "arm64"), "x86_64"),
         "memory_size": Key(between(128, 10240, "MB"), "3008"),
         "ephemeral_storage": Key(between(512, 10240, "MB"), "4096"),
-        "timeout": Key(between(1, 900, "seconds"), "900"),
+        "timeout": Key(timeout_fault, "900"),
         "deployable_functions": Key(deployable_fault, None),
         "proof": Key(one_of("warn", "require", "off"), "warn"),
         "bytecode": Key(one_of("used", "all", "none"), "used"),
         "index_secret": Key(secret_fault),
+        "kms_keys": Key(listed(ARN_OF_KEY, "ARNs of keys of KMS (not of aliases)")),
+        "permissions_boundary": Key(like(ARN_OF_POLICY, "the ARN of a policy of IAM")),
+        "vpc_subnets": Key(listed(r"subnet-[0-9a-f]+", "ids of subnets")),
+        "vpc_security_groups": Key(listed(r"sg-[0-9a-f]+", "ids of security groups")),
+    },
+    "network": {
+        "proxy": Key(address_fault),
+        "index_url": Key(address_fault),
+        "extra_index_url": Key(addresses_fault),
+        "ca_bundle": Key(like(r"/[^\s\x00-\x1f\x7f]+", "the path of a file as the function sees it, e.g. /opt/ca.pem")),
     },
     "git": {
         "base_url": Key(base_url_fault, None),
@@ -164,6 +233,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
 }
 """Contract §3, key by key."""
+
+DISCREET = (base_url_fault, secret_fault, known_hosts_fault, deployable_fault, address_fault, addresses_fault)
+"""Rules whose values are not repeated when they are refused."""
 
 AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
@@ -188,6 +260,14 @@ class Config:
     proof: str
     bytecode: str
     index_secret: str
+    kms_keys: tuple[str, ...]
+    permissions_boundary: str
+    vpc_subnets: tuple[str, ...]
+    vpc_security_groups: tuple[str, ...]
+    proxy: str
+    index_url: str
+    extra_index_url: tuple[str, ...]
+    ca_bundle: str
     base_url: str
     username: str
     token_secret: str
@@ -217,6 +297,14 @@ class Config:
             proof=values["proof"],
             bytecode=values["bytecode"],
             index_secret=values["index_secret"],
+            kms_keys=split_names(values["kms_keys"]),
+            permissions_boundary=values["permissions_boundary"],
+            vpc_subnets=split_names(values["vpc_subnets"]),
+            vpc_security_groups=split_names(values["vpc_security_groups"]),
+            proxy=values["proxy"],
+            index_url=values["index_url"],
+            extra_index_url=split_names(values["extra_index_url"]),
+            ca_bundle=values["ca_bundle"],
             base_url=values["base_url"].rstrip("/"),
             username=values["username"],
             token_secret=values["token_secret"],
@@ -247,7 +335,21 @@ class Config:
             "YO_DAWG_TOKEN_SECRET": self.token_secret,
             "YO_DAWG_DEPLOY_KEY_SECRET": self.deploy_key_secret,
             "YO_DAWG_KNOWN_HOSTS": self.known_hosts,
+            **self.network(),
         }
+
+    def network(self) -> dict[str, str]:
+        """Return those variables that say how the network is reached, by the names that all clients know."""
+        wanted = {
+            "HTTPS_PROXY": self.proxy,
+            "HTTP_PROXY": self.proxy,
+            "NO_PROXY": self.proxy and NOT_BY_PROXY,
+            "PIP_INDEX_URL": self.index_url,
+            "PIP_EXTRA_INDEX_URL": " ".join(self.extra_index_url),
+            "SSL_CERT_FILE": self.ca_bundle,
+            "AWS_CA_BUNDLE": self.ca_bundle,
+        }
+        return {name: value for name, value in wanted.items() if value}
 
     def parameters(self, code_key: str) -> dict[str, str]:
         """Return the parameters of template.yaml."""
@@ -264,12 +366,35 @@ class Config:
             "Proof": self.proof,
             "Bytecode": self.bytecode,
             "IndexSecret": self.index_secret,
+            "KmsKeys": ",".join(self.kms_keys),
+            "PermissionsBoundary": self.permissions_boundary,
+            "VpcSubnets": ",".join(self.vpc_subnets),
+            "VpcSecurityGroups": ",".join(self.vpc_security_groups),
+            "Proxy": self.proxy,
+            "IndexUrl": self.index_url,
+            "ExtraIndexUrl": " ".join(self.extra_index_url),
+            "CaBundle": self.ca_bundle,
             "BaseUrl": self.base_url,
             "Username": self.username,
             "TokenSecret": self.token_secret,
             "DeployKeySecret": self.deploy_key_secret,
             "KnownHosts": self.known_hosts,
         }
+
+
+def policy_size(values: Mapping[str, str]) -> int:
+    """Return how many characters the role's policies have, or a few more.
+
+    What is always there has been counted; tests/test_template.py compares it with the template.
+    """
+    names = split_names(values["deployable_functions"])
+    size = 3900 + 17 * len(values["function_name"]) + 11 * len(values["deployment_bucket"])
+    size += sum(2 * (len(name) + 30) for name in names)
+    size += 900 if values["vpc_subnets"] else 0
+    keys = split_names(values["kms_keys"])
+    size += 350 + sum(len(key) + 3 for key in keys) if keys else 0
+    secrets = (values[name] for name in ("token_secret", "deploy_key_secret", "index_secret") if values[name])
+    return size + sum(220 + 2 * len(secret) for secret in secrets)
 
 
 def split_names(value: str) -> tuple[str, ...]:
@@ -357,14 +482,14 @@ def value_fault(value: str, key: Key) -> str | None:
             "Manager (aws secretsmanager create-secret), and give the secret's name here"
         )
     fault = key.rule(value)
-    if fault and key.rule not in (base_url_fault, secret_fault, known_hosts_fault, deployable_fault):
+    if fault and key.rule not in DISCREET:
         return f"= {value}: {fault}"
     return fault
 
 
 def host_keys(value: str, folder: Path) -> str:
     """Return SSH host keys: those given, or those in the file that is named (beside config.ini)."""
-    if "\n" not in value and value and (folder / value).is_file():
+    if "\n" not in value and value and os.path.isfile(folder / value):  # False, too, if it is too long to be a name
         value = (folder / value).read_text(encoding="utf-8", errors="replace")
     lines = (line.strip() for line in value.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
@@ -390,6 +515,14 @@ def contradictions(values: Mapping[str, str]) -> Iterator[str]:
             yield "[git] token_secret is set, but base_url is plain http: anyone on the way could read it"
     if values["function_name"] in split_names(values["deployable_functions"]):
         yield "[builder] deployable_functions names the builder itself, which never updates itself"
+    for one, other in (("vpc_subnets", "vpc_security_groups"), ("vpc_security_groups", "vpc_subnets")):
+        if values[one] and not values[other]:
+            yield f"[builder] {one} is set, but {other} is not: a VPC takes both"
+    if (size := policy_size(values)) > MAX_POLICY:
+        yield (
+            f"[builder] deployable_functions names so many functions that the builder's role could not hold its policy "
+            f"({size} characters; IAM takes {MAX_POLICY}). Use patterns, such as api-*, or a second builder"
+        )
     names = ("deployment_bucket", "deployable_functions", "base_url", "known_hosts")
     if sum(len(values[name].encode()) for name in names) > MAX_ENVIRONMENT - 512:
         yield (

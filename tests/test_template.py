@@ -24,7 +24,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.config import KEYS, Config
+from client.config import KEYS, Config, policy_size
 from local.aws import EmbeddedAWS
 from local.iam import Decision, decide, listed
 from yo_dawg.settings import Settings
@@ -33,7 +33,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 BUCKET = "artifacts"
-PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws"}
+NOTHING = object()
+PSEUDO: dict[str, Any] = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Region": REGION,
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::NoValue": NOTHING,
+}
 
 # --- Reading the template --------------------------------------------------------------------------------
 
@@ -100,7 +107,8 @@ class Resolver:
                 return not self(one)
             case dict():
                 assert not any(key.startswith("Fn::") for key in node), f"this resolver does not know {node}"
-                return {key: self(value) for key, value in node.items()}
+                pairs = ((key, self(value)) for key, value in node.items())
+                return {key: value for key, value in pairs if value is not NOTHING}
         return node
 
     def condition(self, name: str) -> bool:
@@ -147,6 +155,14 @@ def config(**changes: Any) -> Config:
         "proof": "warn",
         "bytecode": "used",
         "index_secret": "",
+        "kms_keys": (),
+        "permissions_boundary": "",
+        "vpc_subnets": (),
+        "vpc_security_groups": (),
+        "proxy": "",
+        "index_url": "",
+        "extra_index_url": (),
+        "ca_bundle": "",
     }
     return Config(**(values | changes))
 
@@ -188,6 +204,8 @@ def log(name: str, stream: str = "2026/11/23/[$LATEST]0123") -> str:
         ("lambda:UpdateFunctionCode", function("other-one")),
         ("lambda:GetFunctionConfiguration", function("other-one:12")),
         ("lambda:InvokeFunction", function("other-one")),
+        ("lambda:InvokeFunction", function("other-one:$LATEST")),
+        ("lambda:InvokeFunction", function("project-to-build:$LATEST")),
         ("s3:DeleteObject", "arn:aws:s3:::artifacts/yo-dawg/packages/project-to-build/00.zip"),
         ("s3:PutObject", "arn:aws:s3:::artifacts/yo-dawg/locks/project-to-build"),
         ("tag:GetResources", "*"),
@@ -220,6 +238,10 @@ def test_the_role_may_do_what_the_handler_does(action: str, resource: str) -> No
         pytest.param("lambda:InvokeFunction", function("somebody-elses"), id="invoking another function"),
         pytest.param("lambda:InvokeFunction", function("yo-dawg"), id="invoking itself"),
         pytest.param("lambda:InvokeFunction", function("project-to-build:live"), id="invoking what has traffic"),
+        pytest.param("lambda:InvokeFunction", function("other-one:live"), id="the same of a pattern"),
+        pytest.param("lambda:InvokeFunction", function("other-one:7"), id="invoking a version"),
+        pytest.param("lambda:InvokeFunction", function("somebody-elses:$LATEST"), id="another's latest code"),
+        pytest.param("lambda:UpdateFunctionCode", function("project-to-build:live"), id="updating by an alias"),
         pytest.param("lambda:DeleteAlias", function("project-to-build"), id="deleting an alias"),
         pytest.param("lambda:AddPermission", function("project-to-build"), id="letting others invoke it"),
         pytest.param("lambda:CreateFunction", function("other-new"), id="making functions"),
@@ -286,6 +308,9 @@ def test_a_secret_can_be_named_by_its_arn(name: str) -> None:
     statements = policy(**{name: secret("git", "XyZ123")})
     assert allowed(statements, "secretsmanager:GetSecretValue", secret("git", "XyZ123"))
     assert not allowed(statements, "secretsmanager:GetSecretValue", secret("git", "000000"))
+    partial = policy(**{name: secret("git").rpartition("-")[0]})
+    assert allowed(partial, "secretsmanager:GetSecretValue", secret("git", "XyZ123"))
+    assert not allowed(partial, "secretsmanager:GetSecretValue", secret("git-other", "XyZ123"))
 
 
 def test_all_secrets_can_be_read_where_all_are_named() -> None:
@@ -318,10 +343,105 @@ def test_no_key_outside_the_prefix_can_be_touched(key: str) -> None:
     assert allowed(policy(), "s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/{key}") == deleted
 
 
-def test_only_its_own_tags_can_be_set() -> None:
-    [statement] = [each for each in policy() if "lambda:TagResource" in listed(each["Action"])]
-    keys = statement["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"]
-    assert keys == ["yo-dawg:commit", "yo-dawg:build"]
+@pytest.mark.parametrize(
+    ("keys", "can"),
+    [("yo-dawg:commit,yo-dawg:build", True), ("yo-dawg:commit", True), ("yo-dawg:commit,team", False), ("team", False)],
+)
+def test_only_its_own_tags_can_be_set(keys: str, can: bool) -> None:
+    for name in ("project-to-build", "other-one"):
+        assert allowed(policy(), "lambda:TagResource", function(name), aws_TagKeys=keys) == can
+
+
+QUALIFIERS = st.from_regex(r"\A(\$LATEST|[A-Za-z0-9_-]{1,10})\Z")
+
+
+@given(
+    st.lists(st.text("abc*?", min_size=1, max_size=4), min_size=1, max_size=3), st.text("abc", min_size=1), QUALIFIERS
+)
+def test_whatever_the_patterns_nothing_that_has_traffic_can_be_invoked(
+    patterns: list[str], name: str, qualifier: str
+) -> None:
+    """A pattern's * and ? fit colons, too: "a*" means "ab:live" as well, and "a?b" means "a:b"."""
+    statements = policy(deployable_functions=tuple(patterns))
+    deployable = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    can = allowed(statements, "lambda:InvokeFunction", function(f"{name}:{qualifier}"))
+    if qualifier == "$LATEST":
+        assert can or not deployable
+    else:
+        assert not can
+
+
+@given(
+    st.lists(st.text("abc-*", min_size=1, max_size=64), min_size=1, max_size=40),
+    st.sampled_from(["", "git", "a-long/name-of-a/secret", secret("key")]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_the_size_of_the_policies_is_known_before_iam_refuses_them(
+    names: list[str], named: str, keys: int, in_vpc: bool
+) -> None:
+    kms = tuple(
+        f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0000000-0000-0000-0000-00000000000{number}" for number in range(keys)
+    )
+    changes: dict[str, Any] = {
+        "deployable_functions": tuple(names), "token_secret": named, "index_secret": named, "kms_keys": kms,
+    }  # fmt: skip
+    if in_vpc:
+        changes |= {"vpc_subnets": ("subnet-0",), "vpc_security_groups": ("sg-0",)}
+    wanted = config(**changes)
+    documents = [
+        resource["Properties"]["PolicyDocument"]
+        for _, resource in Resolver(wanted.parameters("key")).resources()
+        if resource["Type"] == "AWS::IAM::Policy"
+    ]
+    size = sum(len(json.dumps(document, separators=(",", ":"))) for document in documents)
+    values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in vars(wanted).items()}
+    assert size <= policy_size(values) <= size + 700
+
+
+def test_customer_keys_serve_only_what_other_services_hold_under_them() -> None:
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
+    statements = policy(kms_keys=(key,))
+    for service in ("s3", "secretsmanager", "lambda"):
+        assert allowed(statements, "kms:Decrypt", key, kms_ViaService=f"{service}.{REGION}.amazonaws.com")
+        assert allowed(statements, "kms:GenerateDataKey", key, kms_ViaService=f"{service}.{REGION}.amazonaws.com")
+    assert not allowed(statements, "kms:Decrypt", key)
+    assert not allowed(statements, "kms:Decrypt", key, kms_ViaService=f"ssm.{REGION}.amazonaws.com")
+    assert not allowed(statements, "kms:Decrypt", f"{key}1", kms_ViaService=f"s3.{REGION}.amazonaws.com")
+    assert not [each for each in policy() if "kms" in json.dumps(each)]
+
+
+def test_in_a_vpc_lambda_makes_interfaces_and_the_builders_code_does_not() -> None:
+    wanted = config(vpc_subnets=("subnet-1", "subnet-2"), vpc_security_groups=("sg-1",))
+    resolver = Resolver(wanted.parameters("key"))
+    assert allowed(resolver.statements(), "ec2:CreateNetworkInterface", "*")
+    ours = {"lambda_SourceFunctionArn": function("yo-dawg")}
+    assert not allowed(resolver.statements(), "ec2:CreateNetworkInterface", "*", **ours)
+    properties = dict(resolver.resources())["Function"]["Properties"]
+    assert properties["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert "VpcConfig" not in dict(Resolver(config().parameters("key")).resources())["Function"]["Properties"]
+
+
+def test_a_permissions_boundary_bounds_the_role() -> None:
+    bound = f"arn:aws:iam::{ACCOUNT}:policy/bound"
+    resources = dict(Resolver(config(permissions_boundary=bound).parameters("key")).resources())
+    assert resources["Role"]["Properties"]["PermissionsBoundary"] == bound
+    assert "PermissionsBoundary" not in dict(Resolver(config().parameters("key")).resources())["Role"]["Properties"]
+
+
+def test_the_network_is_in_the_functions_variables_by_the_names_that_clients_know() -> None:
+    wanted = config(
+        proxy="http://proxy.example:3128",
+        index_url="https://index.example/simple",
+        extra_index_url=("https://a.example/simple", "https://b.example/simple"),
+        ca_bundle="/opt/ca.pem",
+    )
+    properties = dict(Resolver(wanted.parameters("key")).resources())["Function"]["Properties"]
+    assert properties["Environment"]["Variables"] == wanted.environment()
+    assert Settings.from_environ(wanted.environment()).client == {
+        name: value for name, value in wanted.network().items() if name != "AWS_CA_BUNDLE"
+    }
+    assert wanted.network()["NO_PROXY"].split(",")[:2] == ["127.0.0.1", "localhost"]
 
 
 METHODS = {

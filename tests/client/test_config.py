@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.config import KEYS, Config, base_url_fault
+from client.config import KEYS, Config, base_url_fault, most_seconds
 from client.faults import ConfigFault
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
 from yo_dawg.settings import base_url_faults
@@ -91,8 +91,17 @@ def test_a_byte_order_mark_does_not_matter(path: Path) -> None:
         ("memory_size", "-512", "whole number"),
         ("memory_size", "١٢٨", "whole number"),
         ("ephemeral_storage", "511", "from 512 to 10240 (MB)"),
-        ("timeout", "901", "from 1 to 900 (seconds)"),
-        ("timeout", "0", "from 1 to 900 (seconds)"),
+        ("timeout", str(most_seconds() + 1), f"from 1 to {most_seconds()} (seconds)"),
+        ("timeout", "0", f"from 1 to {most_seconds()} (seconds)"),
+        ("kms_keys", "arn:aws:kms:us-east-1:123456789012:alias/mine", "ARNs of keys of KMS (not of aliases)"),
+        ("permissions_boundary", "mine", "the ARN of a policy"),
+        ("vpc_subnets", "subnet-0, net", "ids of subnets"),
+        ("vpc_subnets", "subnet-0", "vpc_security_groups is not: a VPC takes both"),
+        ("vpc_security_groups", "sg-0", "vpc_subnets is not: a VPC takes both"),
+        ("proxy", "proxy.example:3128", "must be an address"),
+        ("index_url", "https://me:hunter2@index.example/simple", "must not hold a user name or a password"),
+        ("extra_index_url", "https://a.example, ftp://b.example", "must be an address"),
+        ("ca_bundle", "ca.pem", "the path of a file as the function sees it"),
         ("deployable_functions", "a b", "'a b'"),
         ("deployable_functions", "ok, arn:aws:lambda:us-east-1:123456789012:function:x", "not ARNs"),
         ("deployable_functions", "[ab]", "'[ab]'"),
@@ -118,6 +127,7 @@ def test_a_bad_value_is_refused_by_name(path: Path, name: str, value: str, said:
     [fault] = faults(write(path, **{name: value}))
     assert name in fault
     assert said in fault
+    assert "hunter2" not in fault
 
 
 @pytest.mark.parametrize("name", ["deployment_bucket", "deployable_functions", "base_url"])
@@ -128,12 +138,12 @@ def test_what_has_no_default_must_be_given(path: Path, name: str) -> None:
 
 
 def test_all_that_is_wrong_is_said_at_once(path: Path) -> None:
-    path.write_text("[aws]\naws_regoin = x\n[builder]\ntimeout = 1000\n[gti]\nbase_url = x\n")
+    path.write_text("[aws]\naws_regoin = x\n[builder]\ntimeout = soon\n[gti]\nbase_url = x\n")
     assert faults(path) == [
         "[aws] aws_regoin is unknown; did you mean aws_region?",
         "[gti] is unknown; did you mean [git]?",
         "[aws] deployment_bucket is not set, and has no default",
-        "[builder] timeout = 1000: must be a whole number from 1 to 900 (seconds)",
+        f"[builder] timeout = soon: must be a whole number from 1 to {most_seconds()} (seconds)",
         "[builder] deployable_functions is not set, and has no default",
         "[git] base_url is not set, and has no default",
     ]
@@ -241,9 +251,28 @@ def test_a_token_does_not_go_over_plain_http_except_on_this_machine(path: Path, 
 
 
 def test_what_lambda_could_not_hold_in_its_environment_is_refused(path: Path) -> None:
-    names = ", ".join(f"function-{number:04}" for number in range(400))
-    [fault] = faults(write(path, deployable_functions=names))
+    key = f"git.example ssh-rsa {'A' * 4000}"
+    [fault] = faults(write(path, base_url="git@git.example:me", deploy_key_secret="key", known_hosts=key))
     assert "too long together" in fault
+
+
+def test_more_functions_than_a_role_can_name_are_refused_before_iam_does(path: Path) -> None:
+    names = [f"a-function-of-mine-no-{number:03}" for number in range(80)]
+    assert Config.read(write(path, deployable_functions=", ".join(names[:35]))).deployable_functions == tuple(
+        names[:35]
+    )
+    [fault] = faults(write(path, deployable_functions=", ".join(names)))
+    assert "deployable_functions names so many functions" in fault
+    assert "Use patterns, such as api-*" in fault
+
+
+def test_as_many_seconds_are_taken_as_this_boto3_knows_lambda_to_take(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert most_seconds() >= 900
+    monkeypatch.setattr("client.config.most_seconds", lambda: 1800)
+    assert Config.read(write(path, timeout="1800")).timeout == 1800
+    assert "from 1 to 1800" in faults(write(path, timeout="1801"))[0]
 
 
 def test_a_stack_is_named_like_the_function_without_underscores(path: Path) -> None:
