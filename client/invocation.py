@@ -85,9 +85,11 @@ class Follower(threading.Thread):
         super().__init__(name="follower", daemon=True)
         self.app, self.token, self.stages = app, token, stages
         # Made here: a session makes one client at a time.
-        self.logs, self.s3 = app.aws.quick("logs"), app.aws.quick("s3")
-        functions = event.get("function") or []
+        self.logs = app.aws.quick("logs")
+        # Where all is on this machine, no answer gets lost.
+        functions = [] if app.is_local else event.get("function") or []
         self.function = functions if isinstance(functions, str) else "".join(functions[:1])
+        self.s3 = app.aws.quick("s3") if self.function else None
         self.since = int(time.time() * 1000) - 60_000
         self.stream, self.seen, self.begun = "", set[str](), False
         self.earlier: set[str] | None = None
@@ -152,7 +154,8 @@ class Follower(threading.Thread):
     def look_at_ledger(self) -> None:
         """Notice that our build has ended: an entry of the history that was not there, and that we asked for."""
         key = f"{self.app.config.function_name}/locks/{self.function.rpartition(':')[2]}"
-        body = self.s3.get_object(Bucket=self.app.config.deployment_bucket, Key=key)["Body"]
+        s3: Any = self.s3
+        body = s3.get_object(Bucket=self.app.config.deployment_bucket, Key=key)["Body"]
         history = json.loads(body.read())["history"]
         if self.earlier is None:
             self.earlier = {entry["request_id"] for entry in history}

@@ -10,6 +10,7 @@ import ast
 import base64
 import configparser
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -21,9 +22,10 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -191,10 +193,14 @@ def client_environment() -> dict[str, str]:
 
 
 def runtime() -> str:
-    """Return the newest runtime whose Python is on this machine."""
-    from local.runtimes import available
+    """Return the runtime of the Python that runs this; if Lambda has none such, the newest one that is on this machine.
 
-    return max(available(), key=lambda name: int(name.rpartition(".")[2]))
+    To look for others takes its time: each that may be one must be started.
+    """
+    from local.runtimes import NAMES, available, find
+
+    ours = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return ours if ours in NAMES and find(ours) else max(available(), key=lambda name: int(name.rpartition(".")[2]))
 
 
 def architecture() -> str:
@@ -249,10 +255,17 @@ def keep_toolchain(s3: Any, kept: Path = KEPT) -> None:
             path.unlink()
 
 
+class Clients(Protocol):
+    """An account, as far as its clients are concerned."""
+
+    def client(self, service: str) -> Any:
+        """Return a client."""
+
+
 # --- The function -------------------------------------------------------------------------------------------
 
 
-def make_function(aws: EmbeddedAWS, project: Project) -> None:
+def make_function(aws: Clients, project: Project) -> None:
     """Create the function that is to be updated, with code that only says that it is not built yet."""
     role = aws.client("iam").create_role(RoleName=f"{project.name}-role", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
     content = io.BytesIO()
@@ -277,7 +290,7 @@ def make_function(aws: EmbeddedAWS, project: Project) -> None:
             aws.client("s3").put_object(Bucket=bucket, Key=key, Body=(project.folder / source).read_bytes())
 
 
-def invoke(aws: EmbeddedAWS, project: Project) -> tuple[Any, bool]:
+def invoke(aws: Clients, project: Project) -> tuple[Any, bool]:
     """Invoke what was built; return its answer, and whether that is an error."""
     reply = aws.client("lambda").invoke(FunctionName=project.name, Payload=json.dumps(project.event).encode())
     return json.loads(reply["Payload"].read()), "FunctionError" in reply
@@ -290,30 +303,37 @@ def run(app: App, project: Project, *, keep: bool) -> int:
     """Tell it from the beginning to the end; return the exit status."""
     app.screen.say("start an embedded AWS and a Git host on this machine")
     own = leave_own_account(os.environ)
+    pool = ThreadPoolExecutor()
+    package_settings = pool.submit(client_environment)
+    # moto has many classes, which are never garbage: to look for some takes longer than to work.
+    gc.set_threshold(100_000)
     from client import bootstrap, bucket, build
     from client.aws import connect_to
+    from local import runtimes
     from local.aws import EmbeddedAWS
     from local.git_server import GitServer, make_repository
 
     with (
         tempfile.TemporaryDirectory(prefix="yo-dawg-local-") as scratch,
         GitServer(Path(scratch)) as git,
-        EmbeddedAWS(client_environment=client_environment()) as aws,
+        EmbeddedAWS(client_environment=package_settings.result()) as aws,
     ):
         app.screen.say(f"an embedded AWS at {aws.endpoint}, a Git host at {git.url}")
+        pool.submit(runtimes.prepare, runtime())  # while other things are made
         make_repository(project.folder, Path(scratch, f"{project.name}.git"))
-        make_function(aws, project)
         config = write_config(Path(scratch, "config.ini"), git.url, project.name)
         keys = aws.environ["AWS_ACCESS_KEY_ID"], aws.environ["AWS_SECRET_ACCESS_KEY"]
-        inner = App(config, app.as_json, connect_to(aws.endpoint, aws.region, *keys), quiet=app.as_json)
+        account = connect_to(aws.endpoint, aws.region, *keys)
+        make_function(account, project)
+        inner = App(config, app.as_json, account, quiet=app.as_json)
         bucket.ensure(inner)
-        put_toolchain(aws.client("s3"))
+        put_toolchain(account.client("s3"))
         bootstrap.run_and_tell(inner)
-        keep_toolchain(aws.client("s3"))
+        keep_toolchain(account.client("s3"))
         inner.screen.say(f"build {project.name}")
         build.run(inner, {"action": "build", "function": project.name, "repo_name": project.name})
         app.screen.say(f"aws lambda invoke --function-name {project.name}")
-        answer, failed = invoke(aws, project)
+        answer, failed = invoke(account, project)
         app.screen.answer(answer)
         if keep:
             keep_serving(app, aws, git.url, own)
@@ -343,10 +363,8 @@ def end(*_: object) -> None:
 @click.option("--event", metavar="JSON|FILE", help="What the function is invoked with.")
 @click.option("--env", multiple=True, metavar="K=V", help="Environment variable of the function; may be given again.")
 @click.argument("repo", metavar="[REPO]", default="hello")
-@click.pass_context
-def command(
-    context: click.Context, keep: bool, handler: str | None, event: str | None, env: tuple[str, ...], repo: str
-) -> None:
+@click.pass_obj
+def command(app: App, /, keep: bool, handler: str | None, event: str | None, env: tuple[str, ...], repo: str) -> None:
     """The whole thing on this machine, without an AWS account: an embedded AWS, bootstrap, build, run what was built.
 
     REPO is an example (hello, report, thumbnail) or a folder of yours, whose local.json may say "handler", "event",
@@ -354,4 +372,7 @@ def command(
     """
     project = read_project(find_project(repo), handler, event, env)
     signal.signal(signal.SIGTERM, end)
-    context.exit(run(context.obj, project, keep=keep))
+    status = run(app, project, keep=keep)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # all is closed; to take every module apart again takes seconds

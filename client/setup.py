@@ -79,8 +79,8 @@ def pins_of(text: str, name: str) -> str:
     return found[0] + "\n"
 
 
-def install(files: Sequence[Path], *options: str) -> None:
-    """Install requirement files, into .venv or where the options say; all that they need stands in them."""
+def install(files: Sequence[Path], *options: str, python: str | Path = sys.executable, compiled: bool = False) -> None:
+    """Install requirement files, for a Python, where it or the options say; all that they need stands in them."""
     # A user's pip may be told to install into the home directory, or only into virtualenvs.
     environ = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     environ.pop("PYTHONPATH", None)
@@ -89,19 +89,24 @@ def install(files: Sequence[Path], *options: str) -> None:
     for file in files:
         wanted += ["-r", str(file)]
     if uv.exists():
-        uv_install = [str(uv), "pip", "install", "--quiet", "--python", sys.executable]
-        if run([*uv_install, *wanted], uv_environ(pip, environ), quiet=True):
+        uv_install = [str(uv), "pip", "install", "--quiet", "--python", str(python)]
+        uv_install += ["--compile-bytecode"] if compiled else []
+        if run([*uv_install, *wanted], uv_environ(pip, environ)).returncode == 0:
             return
     # uv may not know how this machine's pip reaches its index.
-    if not run([*pip, "install", "--quiet", *wanted], environ):
-        names = ", ".join(os.path.relpath(file, CHECKOUT) for file in files)
-        raise SetupFault(f"pip could not install {names}. Is the package index reachable?")
+    pip += ["--python", str(python)] if python != sys.executable else []
+    ran = run([*pip, "install", "--quiet", *wanted], environ)
+    if ran.returncode:
+        ours = [os.path.relpath(file, CHECKOUT) for file in files if CHECKOUT in file.parents]
+        said = ran.stdout.decode(errors="replace").strip()[-3000:]
+        raise SetupFault(
+            f"pip could not install {', '.join(ours) or 'what is pinned'}. Is the package index reachable?\n{said}"
+        )
 
 
-def run(command: Sequence[str], environ: Mapping[str, str], *, quiet: bool = False) -> bool:
-    """Run an installer; say whether it did what it was asked."""
-    output = subprocess.PIPE if quiet else sys.stderr
-    return subprocess.run(command, env=environ, stdout=output, stderr=output, check=False).returncode == 0  # noqa: S603
+def run(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run an installer."""
+    return subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603
 
 
 def install_uv(requirements: Path) -> None:
@@ -115,7 +120,7 @@ def install_uv(requirements: Path) -> None:
     pip = pip_command()[-1]
     if pip.endswith(".whl/pip"):
         uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", sys.executable]
-        run([*uv, "--no-index", "--no-deps", pip.removesuffix("/pip")], os.environ, quiet=True)
+        run([*uv, "--no-index", "--no-deps", pip.removesuffix("/pip")], os.environ)
 
 
 def main(*names: str) -> int:

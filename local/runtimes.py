@@ -27,6 +27,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.setup import SetupFault, install
+
 NAMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 # A change here makes every cached runtime anew.
@@ -361,12 +363,10 @@ def install_packages(interpreter: Interpreter, root: Path) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
             pins.write(requirement_lines(names, text))
             pins.flush()
-            done = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "pip", "--python", interpreter.executable, "install", "--quiet", "--no-deps",
-                 "--no-input", "--require-hashes", "--only-binary=:all:", "--target", target, "-r", pins.name],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            )  # fmt: skip
-        if done.returncode:
-            raise RuntimeUnavailable(
-                f"Cannot install {', '.join(names)} for {interpreter.runtime}; pip says:\n{done.stdout.strip()}"
-            )
+            options = ("--only-binary=:all:", "--target", str(target))
+            try:
+                install([Path(pins.name)], *options, python=interpreter.executable, compiled=True)
+            except SetupFault as fault:
+                raise RuntimeUnavailable(
+                    f"Cannot install {', '.join(names)} for {interpreter.runtime}: {fault}"
+                ) from None
