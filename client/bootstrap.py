@@ -15,24 +15,26 @@ from client.main import CHECKOUT, App
 from client.package import Package, package
 
 
-def run(app: App) -> dict[str, Any]:
+def run(app: App, *, quiet: bool = False) -> dict[str, Any]:
     """Do it all, in the order in which one thing needs the other; return the builder's answer."""
     config, aws, screen = app.config, app.aws, app.screen
     screen.say(f"account {aws.account}, region {aws.region}, function {config.function_name}")
     changed = bucket.ensure(app)
-    code = package()
+    code = package(tell=screen.say)
     changed |= upload(app, code)
     if problem := stack.ours_or_advice(app, stack.describe(aws, config.stack_name)):
         raise Fault(problem)
     screen.say(f"create or update the stack {config.stack_name}")
     parameters = config.parameters(function.code_key(config, code))
     tags = {"yo-dawg": config.function_name}
-    changed |= stack.deploy(app, config.stack_name, CHECKOUT / "template.yaml", parameters, tags)
+    changed |= stack.deploy(
+        app, config.stack_name, (CHECKOUT / "template.yaml").read_text(encoding="utf-8"), parameters, tags
+    )
     changed |= function.settle(app, code)
     if not changed:
         screen.say("bucket, code, stack and function are as they should be: nothing was changed")
     screen.say('invoke "bootstrap"')
-    return invoke(app, {"action": "bootstrap"})
+    return invoke(app, {"action": "bootstrap"}, quiet=quiet)
 
 
 def run_and_tell(app: App) -> None:

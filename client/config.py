@@ -498,8 +498,7 @@ def host_keys(value: str, folder: Path) -> str:
 def contradictions(values: Mapping[str, str]) -> Iterator[str]:
     """Say which values do not go together."""
     base_url = values["base_url"]
-    over_ssh = base_url.startswith("ssh://") or "://" not in base_url
-    if over_ssh:
+    if is_ssh(base_url):
         if not values["deploy_key_secret"]:
             yield "[git] deploy_key_secret is not set, but base_url is one of SSH"
         if not values["known_hosts"] and ssh_host(base_url) not in HOSTS_WITH_PUBLISHED_KEYS:
@@ -529,6 +528,11 @@ def contradictions(values: Mapping[str, str]) -> Iterator[str]:
             f"{', '.join(names)} are too long together: Lambda takes {MAX_ENVIRONMENT} bytes of environment "
             "variables. Use patterns in deployable_functions"
         )
+
+
+def is_ssh(base_url: str) -> bool:
+    """Say whether an address is one of SSH."""
+    return base_url.startswith("ssh://") or "://" not in base_url
 
 
 def ssh_host(base_url: str) -> str:

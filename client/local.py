@@ -319,7 +319,7 @@ def run(app: App, project: Project, *, keep: bool) -> int:
         EmbeddedAWS(client_environment=package_settings.result()) as aws,
     ):
         app.screen.say(f"an embedded AWS at {aws.endpoint}, a Git host at {git.url}")
-        pool.submit(runtimes.prepare, runtime())  # while other things are made
+        image = pool.submit(runtimes.prepare, runtime())  # while other things are made
         make_repository(project.folder, Path(scratch, f"{project.name}.git"))
         config = write_config(Path(scratch, "config.ini"), git.url, project.name)
         keys = aws.environ["AWS_ACCESS_KEY_ID"], aws.environ["AWS_SECRET_ACCESS_KEY"]
@@ -327,6 +327,9 @@ def run(app: App, project: Project, *, keep: bool) -> int:
         make_function(account, project)
         inner = App(config, app.as_json, account, quiet=app.as_json)
         bucket.ensure(inner)
+        if not image.done():
+            app.screen.say(f"make {runtime()} as Lambda has it, once")
+            image.result()
         put_toolchain(account.client("s3"))
         bootstrap.run_and_tell(inner)
         keep_toolchain(account.client("s3"))

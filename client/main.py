@@ -29,6 +29,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 COMMANDS = {
     "bootstrap": "Create or update everything in AWS, then make the toolchain (the default).",
+    "init": "Ask what config.ini needs, and write it.",
+    "create": "Make a function that this builder can serve.",
+    "delete": "Delete a function that create has made.",
     "build": "Build a project and deploy it.",
     "rollback": "Put back a package that was deployed before.",
     "history": "Show who builds a function now, and its last builds.",

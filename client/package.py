@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,9 @@ class Package:
         return base64.b64encode(self.digest).decode()
 
 
-def package(checkout: Path = CHECKOUT, kept: Path = KEPT) -> Package:
+def package(
+    checkout: Path = CHECKOUT, kept: Path = KEPT, *, tell: Callable[[str], None] = lambda text: None
+) -> Package:
     """Return the function's zip: made now, or kept from the last time if everything in it is the same."""
     own = dict(own_files(checkout))
     key = hashlib.sha256(LAYOUT.encode())
@@ -64,6 +66,7 @@ def package(checkout: Path = CHECKOUT, kept: Path = KEPT) -> Package:
             return found
     except (OSError, ValueError):
         pass
+    tell("make the zip of the builder's own code")
     with tempfile.TemporaryDirectory(prefix="yo-dawg-") as scratch:
         made = Package(write_zip({**own, **travellers(own["requirements.txt"].decode(), Path(scratch))}))
     kept.mkdir(parents=True, exist_ok=True)

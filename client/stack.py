@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from client.aws import Aws, AwsError, code_of, reason
@@ -68,8 +67,19 @@ def ours_or_advice(app: App, stack: Mapping[str, Any] | None) -> str:
     return ""
 
 
-def deploy(app: App, name: str, template: Path, parameters: Mapping[str, str], tags: Mapping[str, str]) -> bool:
-    """Create or update a stack; say whether anything was changed.  A Fault says why it failed."""
+def deploy(
+    app: App,
+    name: str,
+    template: str,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+    *,
+    temporary: bool = False,
+) -> bool:
+    """Create or update a stack; say whether anything was changed.  A Fault says why it failed.
+
+    Of a temporary one nothing is left if it cannot be created.
+    """
     stacks = app.aws.client("cloudformation")
     there = describe(app.aws, name)
     new = there is None or there["StackStatus"] == "REVIEW_IN_PROGRESS"
@@ -79,17 +89,21 @@ def deploy(app: App, name: str, template: Path, parameters: Mapping[str, str], t
             StackName=name,
             ChangeSetName=change,
             ChangeSetType="CREATE" if new else "UPDATE",
-            TemplateBody=template.read_text(encoding="utf-8"),
+            TemplateBody=template,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
             Capabilities=["CAPABILITY_IAM"],
+            **({"OnStackFailure": "DELETE"} if new and temporary else {}),
         )
         reviewed = review(stacks, made["Id"], made["StackId"])
         if reviewed["Status"] == "FAILED":
             if is_empty(reviewed):
                 stacks.delete_change_set(ChangeSetName=made["Id"], StackName=made["StackId"])
                 return False
-            raise Fault(failed(name, "\n".join(refusals(stacks, reviewed))))
+            why = list(refusals(stacks, reviewed))
+            if new:  # an empty stack is there now, waiting for another change set
+                stacks.delete_stack(StackName=made["StackId"])
+            raise Fault(failed(name, "\n".join(why)))
         since = {event["EventId"] for event in events(stacks, made["StackId"])}
         stacks.execute_change_set(ChangeSetName=made["Id"], StackName=made["StackId"])
         with Stages(app.screen) as stages:
@@ -100,6 +114,21 @@ def deploy(app: App, name: str, template: Path, parameters: Mapping[str, str], t
         told = [event for event in events(stacks, made["StackId"]) if event["EventId"] not in since]
         raise Fault(failed(name, "\n".join(failures(told))))
     return True
+
+
+def delete(app: App, found: Mapping[str, Any]) -> None:
+    """Delete a stack; a Fault says why it failed."""
+    stacks, name = app.aws.client("cloudformation"), found["StackName"]
+    try:
+        since = {event["EventId"] for event in events(stacks, found["StackId"])}
+        stacks.delete_stack(StackName=found["StackId"])
+        with Stages(app.screen) as stages:
+            final = watch(stacks, found["StackId"], since, stages)
+    except AwsError as error:
+        raise Fault(f"the stack {name} could not be deleted: {reason(error)}") from None
+    if final != "DELETE_COMPLETE":
+        told = [event for event in events(stacks, found["StackId"]) if event["EventId"] not in since]
+        raise Fault(f"the stack {name} could not be deleted:\n{plain(chr(10).join(failures(told)))}")
 
 
 def failed(name: str, why: str) -> str:
@@ -161,7 +190,7 @@ def watch(stacks: Any, stack: str, since: set[str], stages: Stages) -> str:
     """Show each resource as it is made or changed, until the stack is done; return the state that it is in."""
     seen, began = set(since), dict[str, float]()
     while True:
-        status = str(stacks.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])
+        status = state(stacks, stack)
         for event in events(stacks, stack):
             if event["EventId"] not in seen:
                 seen.add(event["EventId"])
@@ -170,6 +199,16 @@ def watch(stacks: Any, stack: str, since: set[str], stages: Stages) -> str:
             # What is left after an update, the removal of what was replaced, nobody need wait for.
             return status.replace("_CLEANUP_IN_PROGRESS", "").replace("UPDATE_COMPLETE_", "UPDATE_COMPLETE")
         time.sleep(PAUSE)
+
+
+def state(stacks: Any, stack: str) -> str:
+    """Return the state that a stack is in, also if it is gone."""
+    try:
+        return str(stacks.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])
+    except AwsError as error:
+        if "does not exist" in str(error):
+            return "DELETE_COMPLETE"
+        raise
 
 
 def show(event: Mapping[str, Any], began: dict[str, float], stages: Stages) -> None:

@@ -56,7 +56,7 @@ def as_asked(desk: Desk) -> dict[str, Any]:
 @pytest.fixture
 def fresh(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """An account in which nothing is there yet."""
-    monkeypatch.setattr("client.bootstrap.package", lambda: CODE)
+    monkeypatch.setattr("client.bootstrap.package", lambda **_: CODE)
     desk.aws.replies = {
         "sts.GetCallerIdentity": {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/me"},
         "s3.HeadBucket": NOT_FOUND,
