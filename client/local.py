@@ -339,18 +339,18 @@ def run(app: App, project: Project, *, keep: bool) -> int:
         answer, failed = invoke(account, project)
         app.screen.answer(answer)
         if keep:
-            keep_serving(app, aws, git.url, own)
+            keep_serving(app, aws, git.url, own, config)
         return 1 if failed else 0
 
 
-def keep_serving(app: App, aws: EmbeddedAWS, git_url: str, own: list[str]) -> None:
+def keep_serving(app: App, aws: EmbeddedAWS, git_url: str, own: list[str], config: Path) -> None:
     """Say how to talk to what is running, and wait for Ctrl-C."""
     app.screen.say("still serving; in another terminal:")
     if unset := [name for name in own if name not in aws.environ]:
         print(f"unset {' '.join(unset)}")
     for name, value in aws.environ.items():
         print(f"export {name}={value}")
-    print(f"# {BUILDER} clones from {git_url}; press Ctrl-C here to end", flush=True)
+    print(f"# {BUILDER} clones from {git_url}; its config.ini is {config}; press Ctrl-C here to end", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
 

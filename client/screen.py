@@ -123,7 +123,7 @@ class Stages:
     def render(self) -> RenderableType:
         """Return the line of the present stage."""
         if not self.present:
-            return Text()
+            return Spinner("dots", Text("waiting …"))
         return Spinner("dots", Text(f"{self.present} {time.monotonic() - self.began:.0f} s"))
 
     def begin(self, name: str) -> None:

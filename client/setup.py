@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,17 +35,25 @@ class SetupFault(Exception):
     """Packages could not be installed.  The text says which, and why."""
 
 
-def pip_command() -> list[str]:
-    """Return a pip: the one of .venv, else the wheel that every Python has for making virtualenvs."""
-    if (Path(sysconfig.get_path("purelib")) / "pip").is_dir():
-        return [sys.executable, "-m", "pip"]
+PIP = [sys.executable, "-m", "pip"]
+
+
+def ensure_pip() -> None:
+    """Put pip into .venv: the wheel that every Python has for new virtualenvs.
+
+    To unpack it is all that its installation comes to; ensurepip has pip itself do it, and takes ten times as long.
+    """
+    target = Path(sysconfig.get_path("purelib"))
+    if (target / "pip").is_dir():
+        return
     import ensurepip
 
     folders = [Path(ensurepip.__file__).with_name("_bundled"), Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/-")]
     wheels = [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))]
     if not wheels:
         raise SetupFault("this Python has no pip, and none for new virtualenvs. On Debian: apt install python3-venv.")
-    return [sys.executable, f"{wheels[0]}/pip"]
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        wheel.extractall(target)
 
 
 def uv_environ(pip: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -84,7 +93,7 @@ def install(files: Sequence[Path], *options: str, python: str | Path = sys.execu
     # A user's pip may be told to install into the home directory, or only into virtualenvs.
     environ = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     environ.pop("PYTHONPATH", None)
-    pip, uv = pip_command(), Path(sys.executable).with_name("uv")
+    pip, uv = PIP, Path(sys.executable).with_name("uv")
     wanted = ["--no-deps", "--require-hashes", *options]
     for file in files:
         wanted += ["-r", str(file)]
@@ -94,7 +103,7 @@ def install(files: Sequence[Path], *options: str, python: str | Path = sys.execu
         if run([*uv_install, *wanted], uv_environ(pip, environ)).returncode == 0:
             return
     # uv may not know how this machine's pip reaches its index.
-    pip += ["--python", str(python)] if python != sys.executable else []
+    pip = [*pip, "--python", str(python)] if python != sys.executable else pip
     ran = run([*pip, "install", "--quiet", *wanted], environ)
     if ran.returncode:
         ours = [os.path.relpath(file, CHECKOUT) for file in files if CHECKOUT in file.parents]
@@ -110,17 +119,13 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Comple
 
 
 def install_uv(requirements: Path) -> None:
-    """Let pip install uv, where uv is pinned; and then uv pip, for those who look for it in a virtualenv."""
+    """Let pip install uv, where uv is pinned."""
     text = requirements.read_text(encoding="utf-8")
     if not re.search("^uv==", text, re.MULTILINE) or Path(sys.executable).with_name("uv").exists():
         return
     pins = Path(sys.prefix, "uv.txt")
     pins.write_text(pins_of(text, "uv"), encoding="utf-8")
     install([pins], "--no-compile")
-    pip = pip_command()[-1]
-    if pip.endswith(".whl/pip"):
-        uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", sys.executable]
-        run([*uv, "--no-index", "--no-deps", pip.removesuffix("/pip")], os.environ)
 
 
 def main(*names: str) -> int:
@@ -131,6 +136,7 @@ def main(*names: str) -> int:
         return 0
     print(f"-----> install {', '.join(new)} into .venv", file=sys.stderr, flush=True)
     try:
+        ensure_pip()
         install_uv(CHECKOUT / "requirements.txt")
         install([CHECKOUT / name for name in new])
     except SetupFault as fault:
