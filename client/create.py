@@ -89,9 +89,24 @@ def make_deployable(app: App, function: str, *, yes: bool) -> None:
 def read_env(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Read environment variables that are given as K=V."""
     for pair in pairs:
-        if not re.match(r"[A-Za-z]\w*=", pair):
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", context, parameter)
+        if not re.match(r"[A-Za-z][A-Za-z0-9_]+=", pair):
+            raise click.BadParameter(
+                f"{pair!r} is not NAME=VALUE (a name has two letters or more).", context, parameter
+            )
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def clear(app: App, name: str, function: str) -> None:
+    """Take away what is left of a stack of this function that was never created whole; refuse to touch another."""
+    left = stack.describe(app.aws, name)
+    if left is None or left["StackStatus"] == "REVIEW_IN_PROGRESS":
+        return
+    ours = stack.parameter(left, "FunctionName") == function
+    if not ours or left["StackStatus"] not in stack.NEVER_WHOLE:
+        raise Fault(
+            f"there is a stack {name} already ({left['StackStatus']}): look at it in the console, or delete it."
+        )
+    stack.delete(app, left)
 
 
 @click.command("create")
@@ -129,6 +144,7 @@ def command(app: App, /, function: str, repo: str | None, yes: bool, env: dict[s
         "RoleArn": asked["role"],
     }
     name = stack_name(app, function)
+    clear(app, name, function)
     stack.deploy(app, name, template(env), parameters, {"yo-dawg": app.config.function_name}, temporary=True)
     made = app.aws.client("lambda").get_function_configuration(FunctionName=function)
     if repo:

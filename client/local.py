@@ -118,8 +118,8 @@ def read_event(given: str) -> object:
 def read_env(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return environment variables that are given as K=V."""
     for pair in pairs:
-        if not re.match(r"[A-Za-z]\w*=", pair):
-            raise click.UsageError(f"--env wants NAME=VALUE, not {pair!r}.")
+        if not re.match(r"[A-Za-z][A-Za-z0-9_]+=", pair):
+            raise click.UsageError(f"--env wants NAME=VALUE (a name has two letters or more), not {pair!r}.")
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 

@@ -28,7 +28,7 @@ def described(status: str) -> dict[str, Any]:
 def desk(desk: Desk) -> Desk:
     desk.aws.replies = {
         "lambda.GetFunctionConfiguration": [MISSING, MADE],
-        "cloudformation.DescribeStacks": [NO_STACK, described("CREATE_COMPLETE")],
+        "cloudformation.DescribeStacks": [NO_STACK, NO_STACK, described("CREATE_COMPLETE")],
         "cloudformation.CreateChangeSet": {"Id": "change", "StackId": "id"},
         "cloudformation.DescribeChangeSet": {"Status": "CREATE_COMPLETE"},
         "cloudformation.DescribeStackEvents": {"StackEvents": []},
@@ -38,7 +38,9 @@ def desk(desk: Desk) -> Desk:
 
 
 def test_a_function_is_made_that_this_builder_can_serve(desk: Desk) -> None:
-    ran = desk.deploy("create", "other-one", "--memory", "256", "--env", "A=1=2", "--env", "B=${x}", "--handler", "m.h")
+    ran = desk.deploy(
+        "create", "other-one", "--memory", "256", "--env", "AA=1=2", "--env", "BB=${x}", "--handler", "m.h"
+    )
     assert ran.status == 0, ran.error
     assert ran.out.splitlines()[:2] == ["status        created", "function      other-one"]
     call = desk.aws.call("cloudformation.CreateChangeSet")
@@ -47,7 +49,7 @@ def test_a_function_is_made_that_this_builder_can_serve(desk: Desk) -> None:
         "FunctionName": "other-one", "Runtime": "python3.13", "Architecture": "x86_64", "Handler": "m.h",
         "MemorySize": "256", "Timeout": "30", "RoleArn": "",
     }  # fmt: skip
-    assert 'Environment: {"Variables": {"A": "1=2", "B": "${x}"}}\n' in call["TemplateBody"]
+    assert 'Environment: {"Variables": {"AA": "1=2", "BB": "${x}"}}\n' in call["TemplateBody"]
     assert not desk.aws.operations("lambda").count("lambda.Invoke")
 
 
@@ -74,6 +76,20 @@ def test_what_cannot_be_made_is_refused_in_words(desk: Desk, arguments: list[str
     assert (ran.status, ran.out) == (status, "")
     assert said in ran.error
     assert "cloudformation.CreateChangeSet" not in desk.aws.operations()
+
+
+def test_what_is_left_of_a_stack_that_was_never_whole_is_taken_away_first(desk: Desk) -> None:
+    left = [described("ROLLBACK_COMPLETE"), described("DELETE_COMPLETE"), NO_STACK, described("CREATE_COMPLETE")]
+    desk.aws.replies["cloudformation.DescribeStacks"] = left
+    ran = desk.deploy("create", "other-one")
+    assert ran.status == 0, ran.error
+    changes = [each.split(".")[1] for each in desk.aws.operations("cloudformation") if "Describe" not in each]
+    assert changes == ["DeleteStack", "CreateChangeSet", "ExecuteChangeSet"]
+    desk.aws.replies |= {
+        "cloudformation.DescribeStacks": described("CREATE_COMPLETE"),
+        "lambda.GetFunctionConfiguration": MISSING,
+    }
+    assert "there is a stack yo-dawg-other-one already" in desk.deploy("create", "other-one").error
 
 
 def test_what_exists_is_not_made_again(desk: Desk) -> None:
