@@ -11,8 +11,8 @@ import pytest
 
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer
-from tests.support.work import make_work
 from tests.support.small_yard import TOKEN, Yard, give_toolchain
+from tests.support.work import make_work
 from yo_dawg.builder import Builder
 from yo_dawg.control.clients import Aws
 from yo_dawg.process import Shell

@@ -17,8 +17,8 @@ from tests.embedded import lay_out
 from tests.support.distributions import BACKEND as LIB_BACKEND
 from tests.support.distributions import LIB, UV, make_wheel
 from tests.support.package_index import Index
-from tests.support.work import PLATFORM, package_job
 from tests.support.small_yard import HANDLER, Yard
+from tests.support.work import PLATFORM, package_job
 from yo_dawg.checkout import Checkout, Required
 from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.process import Shell
