@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.embedded import NEWEST, Builder, FunctionFailed, small_zip
 from tests.gitting import publish
 from tests.support.distributions import make_wheel
+from tests.support.embedded import NEWEST, Builder, FunctionFailed, small_zip
 from tests.support.package_index import PASSWORD, Index, address
 from tests.test_clone_ssh import SshHost, keygen, needs_sshd
 

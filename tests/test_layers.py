@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.embedded import NEWEST, Builder, FunctionFailed, small_zip
+from tests.support.embedded import NEWEST, Builder, FunctionFailed, small_zip
 
 pytestmark = pytest.mark.embedded
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.embedded import BUCKET, NEWEST, Builder, builder_zip
 from tests.support.distributions import make_wheel
+from tests.support.embedded import BUCKET, NEWEST, Builder, builder_zip
 from tests.support.package_index import Index
 
 pytestmark = [pytest.mark.embedded, NEWEST]

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.embedded import small_zip
+from tests.support.embedded import small_zip
 from yo_dawg.control.clients import Aws
 from yo_dawg.control.job import Job
 from yo_dawg.control.package import fetch_layers

@@ -20,7 +20,7 @@ from typing import Any
 from lambda_function import lambda_handler
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
-from tests.embedded import lay_out, small_zip
+from tests.support.embedded import lay_out, small_zip
 from tests.support.work import zip_to
 from yo_dawg.builder import Builder
 from yo_dawg.control.archives import OpenFile

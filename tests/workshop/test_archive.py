@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from tests.support.work import open_zip, zip_to
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES

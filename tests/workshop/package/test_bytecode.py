@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from tests.support.work import make_work, open_zip, zip_to
 from yo_dawg.errors import PackageError
 from yo_dawg.jobs import ProvenFunction

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.embedded import NEWEST, Builder
+from tests.support.embedded import NEWEST, Builder
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.embedded import lay_out
 from tests.support.distributions import UV, make_wheel
+from tests.support.embedded import lay_out
 from tests.support.package_index import ADDRESS, BASIC, PASSWORD, Index, address
 from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout, Required

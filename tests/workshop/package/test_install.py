@@ -10,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out
 from tests.support.distributions import BACKEND, LIB, PYPROJECT, UV, make_wheel
+from tests.support.embedded import lay_out
 from tests.support.work import PLATFORM
-from yo_dawg.checkout import Checkout, find_requirements, has_dependencies
+from yo_dawg.checkout import Checkout
 from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.workshop.package.install import (
-    OTHERS_FILES,
     Installed,
     Installer,
     look_at_installed,
-    unread_requirements,
 )
+from yo_dawg.workshop.requirement_files import find_requirements, has_dependencies
 from yo_dawg.workspace import Workspace
 
 
@@ -91,16 +90,6 @@ def test_the_first_file_that_is_there_counts(tmp_path: Path, files: dict[str, st
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert find_requirements(tmp_path) == (tmp_path / found if found else None)
-
-
-@pytest.mark.parametrize("name", OTHERS_FILES)
-def test_requirements_that_only_another_tool_reads_are_told(tmp_path: Path, name: str) -> None:
-    assert unread_requirements(tmp_path) == []
-    (tmp_path / name).write_text("")
-    (told,) = unread_requirements(tmp_path)
-    assert told.startswith(f"{name} is not read, and nothing was installed")
-    (tmp_path / "requirements.txt").write_text("")
-    assert unread_requirements(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["[project", "a = " + "[" * 10_000], ids=["broken", "nested too deep"])

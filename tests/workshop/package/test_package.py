@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from tests.embedded import lay_out
-from yo_dawg.archives import MAX_UNZIPPED_BYTES
-from yo_dawg.control.functions import Target
+from tests.support.embedded import lay_out
 from yo_dawg.errors import PackageError
+from yo_dawg.jobs import ProvenFunction
+from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import walk
-from yo_dawg.workshop.package.prove import check_handler
 from yo_dawg.workshop.package.prune import Pruned, PrunedFile
 from yo_dawg.workshop.package.sizes import check_size, package_sizes
+from yo_dawg.workshop.package.verdict import check_unproved, look_for_handler
 
 
-def target(handler: str, *, has_layers: bool = False) -> Target:
-    layers = [{"Arn": "layer"}] if has_layers else []
-    return Target.from_configuration({"FunctionName": "f", "FunctionArn": "arn", "Handler": handler, "Layers": layers})
+def target(
+    handler: str, environment: Mapping[str, str] = MappingProxyType({}), *, has_layers: bool = False
+) -> ProvenFunction:
+    return ProvenFunction("f", handler, environment, layers=("layer",) if has_layers else ())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def target(handler: str, *, has_layers: bool = False) -> Target:
     ],
 )
 def test_a_handler_is_found(tmp_path: Path, handler: str, name: str, text: str) -> None:
-    assert check_handler(lay_out(tmp_path, {name: text}), target(handler)) == []
+    assert look_for_handler(target(handler), lay_out(tmp_path, {name: text})) == ""
 
 
 @pytest.mark.parametrize(
@@ -56,13 +59,19 @@ def test_a_handler_is_found(tmp_path: Path, handler: str, name: str, text: str) 
 )
 def test_a_handler_that_is_not_there_is_named(tmp_path: Path, files: dict[str, str], words: list[str]) -> None:
     with pytest.raises(PackageError) as refused:
-        check_handler(lay_out(tmp_path, files), target("app.handler"))
+        check_unproved(target("app.handler"), lay_out(tmp_path, files))
     assert [word for word in words if word not in str(refused.value)] == [], refused.value
 
 
 def test_a_handler_may_come_from_a_layer(tmp_path: Path) -> None:
-    (warning,) = check_handler(tmp_path, target("datadog_lambda.handler.handler", has_layers=True))
-    assert "layers" in warning
+    (warning,) = check_unproved(target("datadog_lambda.handler.handler", has_layers=True), tmp_path)
+    assert warning.endswith("since proof is off")
+
+
+@pytest.mark.parametrize("variable", ["PYTHONPATH", "AWS_LAMBDA_EXEC_WRAPPER"])
+def test_a_handler_may_be_found_by_the_functions_own_variables(tmp_path: Path, variable: str) -> None:
+    (warning,) = check_unproved(target("app.handler", {variable: "/var/task/src"}), tmp_path)
+    assert "no app.py" in warning
 
 
 def test_a_package_that_is_too_large_names_who_is_to_blame(tmp_path: Path) -> None:

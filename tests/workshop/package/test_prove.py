@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out, small_zip
+from tests.support.embedded import lay_out, small_zip
 from tests.support.work import open_file
 from yo_dawg.errors import PackageError
 from yo_dawg.jobs import ProvenFunction
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.install import Installed
-from yo_dawg.workshop.package.prove import Proof, check_proof, prove, prove_all
+from yo_dawg.workshop.package.prove import Proof, prove, prove_all
 from yo_dawg.workshop.package.prune import Pruned, prune
 from yo_dawg.workshop.package.rules import Rules
+from yo_dawg.workshop.package.verdict import check_proof
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workspace import Workspace
 
@@ -186,7 +187,7 @@ def test_what_cannot_work_in_lambda_either_always_stops_the_build(
 ) -> None:
     proof, _ = attempt(files, proof=setting)
     with pytest.raises(PackageError, match="app.handler of api cannot be imported") as refused:
-        check_proof(proof, target(), setting)
+        check_proof(proof, target(), setting, Path())
     assert failure in str(refused.value)
     if "defines no" not in failure:
         assert "Traceback (most recent call last)" in str(refused.value)
@@ -195,7 +196,7 @@ def test_what_cannot_work_in_lambda_either_always_stops_the_build(
 
 def test_with_layers_that_cannot_be_read_a_missing_module_is_only_a_warning(attempt: Prove) -> None:
     proof, _ = attempt({"app.py": "import from_a_layer\n"})
-    (warning,) = check_proof(replace(proof, with_layers=False), target(), "warn")
+    (warning,) = check_proof(replace(proof, with_layers=False), target(), "warn", Path())
     assert "No module named 'from_a_layer'" in warning
 
 
@@ -212,10 +213,10 @@ def test_with_layers_that_cannot_be_read_a_missing_module_is_only_a_warning(atte
 def test_other_failures_warn_or_stop_as_the_operator_decides(attempt: Prove, code: str, failure: str) -> None:
     proof, _ = attempt({"app.py": code})
     assert proof.failure == failure
-    (warning,) = check_proof(proof, target(), "warn")
+    (warning,) = check_proof(proof, target(), "warn", Path())
     assert failure in warning
     with pytest.raises(PackageError, match="proof = warn") as refused:
-        check_proof(proof, target(), "require")
+        check_proof(proof, target(), "require", Path())
     assert failure in str(refused.value)
 
 
@@ -229,12 +230,12 @@ def test_who_drops_what_the_import_needs_is_told_so(attempt: Prove) -> None:
     proof, pruned = attempt({"app.py": f"import pkg.heavy\n{HANDLER}"}, {"pkg/heavy.py": ""}, drop="pkg/heavy.py")
     assert list(pruned.taken) == ["pkg/heavy.py"]
     with pytest.raises(PackageError, match=r"pkg/heavy\.py, which drop in pyproject\.toml takes away"):
-        check_proof(proof, target(), "warn")
+        check_proof(proof, target(), "warn", Path())
 
 
 def test_off_means_off(attempt: Prove, space: Workspace) -> None:
     proof, _ = attempt({"app.py": "open('/proc/self/cwd/ran', 'w')\nimport nothing\n"}, proof="off")
-    assert check_proof(proof, target(), "off") == []
+    assert check_proof(proof, target(), "off", Path()) == []
     assert "ran" not in names(space.staging)
 
 

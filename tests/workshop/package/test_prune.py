@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from tests.support.wheels import install, make_wheel
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.install import Installed, look_at_installed

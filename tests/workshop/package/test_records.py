@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from tests.support.wheels import digest, install, make_wheel
-from yo_dawg.trees import same_files, walk
+from yo_dawg.trees import walk
 from yo_dawg.workshop.package.install import Installed, look_at_installed
 from yo_dawg.workshop.package.prune import prune
-from yo_dawg.workshop.package.records import write_records
+from yo_dawg.workshop.package.records import same_files, write_records
 from yo_dawg.workshop.package.rules import Rules
 from yo_dawg.workspace import Workspace
 

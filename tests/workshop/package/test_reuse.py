@@ -13,9 +13,9 @@ import pytest
 
 from local.git_server import make_repository
 from local.rest_json import Response
-from tests.embedded import lay_out
 from tests.support.distributions import BACKEND as LIB_BACKEND
 from tests.support.distributions import LIB, UV, make_wheel
+from tests.support.embedded import lay_out
 from tests.support.package_index import Index
 from tests.support.small_yard import HANDLER, Yard
 from tests.support.work import PLATFORM, package_job

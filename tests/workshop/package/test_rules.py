@@ -10,23 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from tests.support.wheels import UV, make_wheel
-from yo_dawg.builder import RUNTIME_PROVIDES, Builder
+from yo_dawg.builder import RUNTIME_PROVIDES
 from yo_dawg.checkout import Checkout
-from yo_dawg.control.toolchain import Toolchain
 from yo_dawg.errors import PackageError
 from yo_dawg.log import Log
 from yo_dawg.process import Shell
 from yo_dawg.trees import walk
-from yo_dawg.workshop.package.install import Installed, Installer, look_at_requirements
+from yo_dawg.workshop.package.install import Installed, Installer, leave_to_runtime, look_at_installed
 from yo_dawg.workshop.package.prune import Pruned, prune
 from yo_dawg.workshop.package.rules import Rules, read_rules
 from yo_dawg.workshop.package.stage import stage
 from yo_dawg.workspace import HERE as REPOSITORY
 from yo_dawg.workspace import Workspace
 
-BUILDER = Builder("yo-dawg", "arn:aws:lambda:us-east-1:123456789012:function:yo-dawg", "id", "python3.13", "x86_64")
+PLATFORM = "python3.13-x86_64"
 
 DEPENDENCY = {
     "pkg/__init__.py": "", "pkg/tests/test_t.py": "import unittest", "pkg/tests/data/a.json": "", "doc/manual.rst": "",
@@ -48,7 +47,7 @@ def package(space: Workspace, shell: Shell, log: Log) -> Package:
         files = {f"{folder}{name}": text for name, text in {**project, "pyproject.toml": rules}.items()}
         lay_out(space.checkout, files)
         checkout = Checkout(space.checkout, space.checkout / folder, "0" * 40, "main", frozenset(files))
-        read = read_rules(Installer(checkout, Toolchain(space.toolchain), BUILDER, shell))
+        read = read_rules(Installer(checkout, lambda: UV, PLATFORM, space, shell))
         pruned = prune(walk(space.staging), Installed((), {}), read, space)
         stage(checkout, read, shell, log)
         return (
@@ -144,17 +143,14 @@ def install(space: Workspace, shell: Shell, tmp_path: Path) -> Callable[[str, st
             requires = [f"botocore=={version}"] if name == "boto3" else []
             make_wheel(tmp_path / "index", name, version, {f"{name}/__init__.py": ""}, requires)
     make_wheel(tmp_path / "index", "friend", "1.0", {"friend.py": ""}, ["botocore<1.1"])
-    toolchain = Toolchain(space.toolchain)
-    toolchain.uv.parent.mkdir(parents=True)
-    toolchain.uv.symlink_to(UV)
 
     def run(requirements: str, rules: str = "") -> Installed:
         text = f"--no-index\n--find-links {tmp_path}/index\n{requirements}\n"
         lay_out(space.checkout, {"requirements.txt": text, "pyproject.toml": rules})
         checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset({"requirements.txt"}))
-        installer = Installer(checkout, toolchain, BUILDER, shell)
+        installer = Installer(checkout, lambda: UV, PLATFORM, space, shell)
         installer.install(space.staging)
-        return look_at_requirements(installer)
+        return leave_to_runtime(installer, look_at_installed(space.staging))
 
     return run
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from yo_dawg.checkout import Checkout
 from yo_dawg.errors import BuildScriptError, ConfigError, PackageError
 from yo_dawg.log import Log

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded import lay_out
+from tests.support.embedded import lay_out
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.suites import find_suites
 

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -68,6 +69,17 @@ def write_records(
         path.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape", newline="")
         written.add(record)
     return frozenset(written)
+
+
+def same_files(before: Listing, now: Listing) -> frozenset[str]:
+    """Return the names of the files that nobody has written to, or put others in the place of, in between."""
+    then = {name: as_it_was(status) for name, _, status in before}
+    return frozenset(name for name, _, status in now if then.get(name) == as_it_was(status))
+
+
+def as_it_was(status: os.stat_result) -> tuple[int, ...]:
+    """Return what a file does not keep when something is written to it, or another put in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def folders_of(owners: Mapping[str, str], files: Collection[str]) -> dict[str, str]:

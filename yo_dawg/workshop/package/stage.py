@@ -26,8 +26,7 @@ from yo_dawg.workspace import Workspace, check_workspace
 
 if TYPE_CHECKING:
     from yo_dawg.checkout import Checkout
-    from yo_dawg.process import Shell
-    from yo_dawg.report import Report
+    from yo_dawg.process import Listener, Shell
     from yo_dawg.workshop.package.prune import Pruned
     from yo_dawg.workshop.package.rules import Rules
 
@@ -49,7 +48,7 @@ def stage(
     checkout: Checkout,
     rules: Rules,
     shell: Shell,
-    log: Report,
+    log: Listener,
     handlers: Sequence[str] = (),
     doing: Callable[[str], object] = lambda what: None,
 ) -> Staged:
