@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.clone [ROUNDS [SHAPE …]]
 
-Makes three repositories of different shapes, serves them by smart HTTP on loopback (git http-backend),
+Makes four repositories of different shapes, serves them by smart HTTP on loopback (git http-backend),
 and clones each several times with each of the three, in turns, one commit deep.  Prints the median, the
 ratio to git, and the peak memory of the process that clones.  Needs git, and packages that are
 compiled to bytecode, as the toolchain's are (python -m compileall).
@@ -77,6 +77,12 @@ def large_blobs(folder: Path) -> None:
     commit(folder)
 
 
+def one_blob(folder: Path) -> None:
+    """Commit one file of 100 MB that does not compress."""
+    (folder / "data.bin").write_bytes(random.Random(4).randbytes(100_000_000))
+    commit(folder)
+
+
 def write_files(folder: Path, count: int, content: Callable[[int], bytes]) -> None:
     """Write so many files, fifty to a folder."""
     for number in range(count):
@@ -141,7 +147,7 @@ def measure(command: Sequence[str], target: Path, stdin: bytes = b"") -> tuple[f
 
 def main(rounds: int, wanted: Sequence[str]) -> None:
     """Make, clone, print."""
-    shapes = {"many refs": many_refs, "10,000 files": many_files, "large blobs": large_blobs}
+    shapes = {"many refs": many_refs, "10,000 files": many_files, "large blobs": large_blobs, "100 MB blob": one_blob}
     shapes = {name: fill for name, fill in shapes.items() if name in wanted or not wanted}
     with tempfile.TemporaryDirectory(prefix="yo-dawg-bench-") as folder:
         for name, fill in shapes.items():

@@ -32,10 +32,10 @@ from yo_dawg.log import Log
 from yo_dawg.process import Command, Shell
 from yo_dawg.workshop.git.__main__ import git_worker
 from yo_dawg.workshop.git.checkout import TreeEntry, check_links, peel, tree_entries, write_checkout
-from yo_dawg.workshop.git.clone import Wanted, fetch_submodules
 from yo_dawg.workshop.git.lfs import lfs_pointers
 from yo_dawg.workshop.git.pack import Objects, bad_pack
 from yo_dawg.workshop.git.remote import Fetched
+from yo_dawg.workshop.git.repository import Wanted, fetch_submodules
 from yo_dawg.workspace import Workspace
 
 FILE, SCRIPT, LINK, SUBMODULE = 0o100644, 0o100755, 0o120000, 0o160000

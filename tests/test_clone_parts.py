@@ -16,7 +16,7 @@ from tests.gitting import Answer, Cloner, git, needs_git, publish, push, reply, 
 from yo_dawg.checkout import Source, origin
 from yo_dawg.errors import SourceError
 from yo_dawg.process import Shell
-from yo_dawg.workshop.git.clone import related_source
+from yo_dawg.workshop.git.repository import related_source
 from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git

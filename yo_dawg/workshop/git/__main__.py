@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import shutil
 import signal
@@ -16,11 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
-from yo_dawg.workshop.git.checkout import check_links
-from yo_dawg.workshop.git.clone import Wanted, check_out
-from yo_dawg.workshop.git.requirements import fetch_required
+from yo_dawg.workshop.git.clone import fetch_checkout
 from yo_dawg.workshop.handover import hand_over
 from yo_dawg.workshop.program import serve
 from yo_dawg.workshop.toolchain import Toolchain
@@ -50,16 +46,6 @@ def limit_time(until: float) -> None:
 
     signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 0.001))
-
-
-def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git."""
-    os.mkdir(job["objects"])
-    source, project = Source(**job["source"]), os.fsencode(job["project"])
-    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)
-    answer = check_out(source, wanted)
-    check_links(wanted.root)
-    return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}
 
 
 def work(job: Mapping[str, Any], files: Mapping[str, int], _report: Report) -> dict[str, Any]:

@@ -1,139 +1,23 @@
-"""One repository, checked out: its files, those of its submodules and of Git LFS."""
+"""What the Git program does: one commit of a project, and what that requires from Git, in folders."""
 
 from __future__ import annotations
 
-import io
 import os
-import urllib.parse
-import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from yo_dawg.checkout import SCP_ADDRESS, Source, origin
-from yo_dawg.errors import SourceError
-from yo_dawg.text import printable
-from yo_dawg.workshop.git.checkout import (
-    check_name,
-    peel,
-    shown,
-    small_file,
-    tree_entries,
-    without_ignored,
-    without_others,
-    write_checkout,
-)
-from yo_dawg.workshop.git.lfs import fetch_lfs, lfs_pointers
-from yo_dawg.workshop.git.remote import fetch
-
-if TYPE_CHECKING:
-    from yo_dawg.workshop.git.checkout import TreeEntry
+from yo_dawg.checkout import Source
+from yo_dawg.workshop.git.checkout import check_links
+from yo_dawg.workshop.git.repository import Wanted, check_out
+from yo_dawg.workshop.git.requirements import fetch_required
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be checked out, and where."""
-
-    ref: str | None
-    root: Path
-    objects: Path
-    """A folder for what is fetched; one folder in it for each repository."""
-    project: bytes | None = None
-    """The folder of the project that is built.  None: all is written out."""
-
-
-def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
-    """Fetch one commit and write its files out, those of submodules and of Git LFS too."""
-    fetched = fetch(source, wanted.ref, wanted.objects)
-    commit, tree = peel(fetched)
-    entries = tree_entries(fetched.objects, tree)
-    modules = small_file(fetched.objects, entries, b".gitmodules")
-    if wanted.project is not None:
-        folder = b"".join(part + b"/" for part in wanted.project.split(b"/") if part not in (b"", b"."))
-        if folder + b"make_dist.sh" not in {entry.path for entry in entries}:  # which may want anything
-            entries = without_ignored(fetched.objects, entries, folder)
-            entries = without_others(fetched.objects, entries, folder)
-    pointers = lfs_pointers(fetched.objects, entries)
-    write_checkout(fetched.objects, entries, wanted.root)
-    fetch_lfs(source, pointers, wanted.root)
-    links = [entry for entry in entries if entry.is_submodule]
-    warnings = fetch_submodules(source, wanted, links, modules) if links else []
-    return {"commit": commit, "ref": fetched.ref, "tag": fetched.tag, "warnings": warnings}
-
-
-MAX_SUBMODULES = 64
-
-
-def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], modules: bytes) -> list[str]:
-    """Fetch the submodules of a checkout into their places; return warnings."""
-    urls = submodule_urls(modules)
-    warnings: list[str] = []
-    for entry in links:
-        if entry.path not in urls:
-            # As "git clone" leaves it: somebody added a repository inside of this one by mistake.
-            warnings.append(f"the submodule {shown(entry.path)} is not in .gitmodules, and was not fetched")
-            continue
-        if len(os.listdir(outer.objects)) > MAX_SUBMODULES:
-            raise SourceError(f"The repository holds more than {MAX_SUBMODULES} submodules.")
-        target = outer.root / os.fsdecode(entry.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        theirs = related_source(source, urls[entry.path], f"submodule {shown(entry.path)}")
-        try:
-            inner = check_out(theirs, Wanted(entry.name.hex(), target, outer.objects))
-        except SourceError as error:
-            raise SourceError(f"Cannot fetch the submodule {shown(entry.path)}. {error}") from None
-        warnings += inner["warnings"]
-    return warnings
-
-
-def submodule_urls(text: bytes) -> dict[bytes, str]:
-    """Read .gitmodules: the address for each path; raise SourceError for one that is unsafe."""
-    from dulwich.config import ConfigFile
-
-    found: dict[bytes, str] = {}
-    try:
-        config = ConfigFile.from_file(io.BytesIO(text))
-        for section in config.sections():
-            if section[0] == b"submodule" and len(section) == 2:
-                path, url = config.get(section, b"path"), config.get(section, b"url")
-                for name in path.split(b"/"):
-                    check_name(name, path)
-                found[path] = url.decode()
-    except (ValueError, KeyError) as error:
-        raise SourceError(f"The repository's .gitmodules cannot be read: {printable(str(error))}.") from None
-    return found
-
-
-def related_source(source: Source, url: str, what: str) -> Source:
-    """Return where a submodule or a requirement is cloned from, with the credentials that its server may see."""
-    if url.startswith(("./", "../")):
-        url = beside(source.url, url)
-    scheme, host, _ = origin(url)
-    here = origin(source.url)
-    if scheme == "ssh" and here[0] == "https" and host == here[1]:
-        # git@HOST:account/project, as developers write it, is the same repository at https://HOST/account/project.
-        short = SCP_ADDRESS.fullmatch(url)
-        where = short["path"] if short else urllib.parse.urlsplit(url).path
-        url = f"https://{urllib.parse.urlsplit(source.url).netloc}/{where.strip('/')}"
-    elif scheme not in ("https", "ssh") and origin(url) != here:
-        raise SourceError(
-            f"The {what} is at {printable(url)!r}: only https:// and SSH addresses are fetched, and relative ones."
-        )
-    if "@" in urllib.parse.urlsplit(url).netloc and scheme in ("https", "http"):
-        raise SourceError(f"The {what} has a user name or password in its address: take that out.")
-    # The credentials go along to the same server only.
-    return replace(source, url=url) if origin(url) == here else Source(url)
-
-
-def beside(url: str, relative: str) -> str:
-    """Resolve a submodule's relative address, as Git does: "../other" is beside the repository."""
-    base, separator = url.rstrip("/"), "/"
-    while relative.startswith(("./", "../")):
-        up, _, relative = relative.partition("/")
-        if up == "..":
-            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
-            if separator == ":" or cut < 0 or base[:cut].endswith(("/", ":/")):
-                raise SourceError(f"The repository's .gitmodules leads out of {url}.")
-            base, separator = base[:cut], base[cut]
-    return f"{base}{separator}{relative}"
+def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git."""
+    os.mkdir(job["objects"])
+    source, project = Source(**job["source"]), os.fsencode(job["project"])
+    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)
+    answer = check_out(source, wanted)
+    check_links(wanted.root)
+    return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}

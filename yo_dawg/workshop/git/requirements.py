@@ -18,7 +18,7 @@ from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.events import subdirectory_fault
 from yo_dawg.text import MAX_LINE, printable
 from yo_dawg.workshop.git.checkout import check_links
-from yo_dawg.workshop.git.clone import Wanted, check_out, related_source
+from yo_dawg.workshop.git.repository import Wanted, check_out, related_source
 from yo_dawg.workshop.requirement_files import find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
