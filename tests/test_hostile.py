@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gitting import publish
 from tests.support.distributions import make_wheel
 from tests.support.embedded import NEWEST, Builder, FunctionFailed, small_zip
+from tests.support.git_host import publish, server
 from tests.support.package_index import PASSWORD, Index, address
-from tests.test_clone_ssh import SshHost, keygen, needs_sshd
+from tests.support.ssh_host import SshHost, keygen, needs_sshd
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 

@@ -8,13 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from yo_dawg.checkout import Source
+from yo_dawg.errors import SourceError
 from yo_dawg.workshop.git.checkout import check_links
 from yo_dawg.workshop.git.repository import Wanted, check_out
 from yo_dawg.workshop.git.requirements import fetch_required
 
 
 def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git."""
+    """Fetch one commit, without its history, and write its tree out; fetch what it requires from Git.
+
+    Raises SourceError, also where the server sends what takes more memory than this program has.
+    """
+    try:
+        return fetch_all(job)
+    except (MemoryError, RecursionError):
+        pass  # what fills the memory goes with this error
+    url = job["source"]["url"]
+    raise SourceError(f"Cannot clone {url}: what the server sent takes more memory than a repository may.")
+
+
+def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a job in its order."""
     os.mkdir(job["objects"])
     source, project = Source(**job["source"]), os.fsencode(job["project"])
     wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)

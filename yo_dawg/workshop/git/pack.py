@@ -33,8 +33,8 @@ class Objects:
     by moving an object to its place.  What a name stands for is verified by making the name.
     """
 
-    def __init__(self, folder: Path, algorithm: str) -> None:
-        """Keep objects, whose names this algorithm makes, in a folder."""
+    def __init__(self, folder: Path, algorithm: str, room: int) -> None:
+        """Keep objects, whose names this algorithm makes, in a folder that has room for so many bytes."""
         self._folder = os.fsencode(folder)
         self._algorithm = algorithm
         self._known: dict[bytes, tuple[int, int, bytes]] = {}
@@ -42,7 +42,7 @@ class Objects:
         self._moved: set[bytes] = set()
         self.pointers: dict[bytes, bytes] = {}
         """Those that are no more than pointers to Git LFS, with their content."""
-        self._room = shutil.disk_usage(folder).free
+        self._room = room
         self._files = 0
 
     def kind(self, name: bytes) -> str:

@@ -48,9 +48,9 @@ def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
                     "and went on. Raise ephemeral_storage in config.ini, if the repository is so large."
                 )
 
-        with server_says(source):
+        with translate_git_errors(source):
             found, name = fetch_pack(source, ref, keep)
-        objects = Objects(target, "sha1" if len(found) == 40 else "sha256")
+        objects = Objects(target, "sha1" if len(found) == 40 else "sha256", shutil.disk_usage(target).free)
         with bad_pack():
             objects.unpack(pack)
     (target / "pack").unlink()
@@ -59,11 +59,17 @@ def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
     )
 
 
+NONSENSE = (ValueError, AssertionError, LookupError, TypeError)
+"""What Dulwich raises for an answer that makes no sense."""
+
+
 @contextlib.contextmanager
-def server_says(source: Source) -> Iterator[None]:
+def translate_git_errors(source: Source) -> Iterator[None]:
     """Turn a server's refusals, and what makes no sense, into words."""
     from dulwich.client import HTTPUnauthorized
     from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import TimeoutError as NoAnswer
 
     cannot = f"Cannot clone {source.url}"
     try:
@@ -82,7 +88,21 @@ def server_says(source: Source) -> Iterator[None]:
             f"{cannot}: the host knows no such repository, or hides it from these credentials. "
             "Check repo_name, and base_url in config.ini."
         ) from None
-    except (GitProtocolError, OSError, ValueError, AssertionError, LookupError, TypeError, EOFError) as error:
+    except (NoAnswer, TimeoutError):
+        raise SourceError(
+            f"{cannot}: timed out, the server sent nothing for {STALL_SECONDS:.0f} seconds. "
+            "Try again, and check base_url in config.ini."
+        ) from None
+    except (
+        GitProtocolError,
+        HTTPError,
+        OSError,
+        ValueError,
+        AssertionError,
+        LookupError,
+        TypeError,
+        EOFError,
+    ) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise  # the handler reads it in the traceback's last line: see refuse_if_disk_full
         reason = (printable(str(error)) or type(error).__name__).rstrip(".")

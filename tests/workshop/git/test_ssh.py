@@ -3,110 +3,34 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
-import getpass
 import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.gitting import Cloner, git, has_program, needs_git, publish, server
-from tests.test_clone_parts import DATA, lfs_host, pointer
+from tests.support.git_host import DATA, Cloner, git, lfs_host, needs_git, pointer, publish, server
+from tests.support.ssh_host import KEYGEN, SshHost, keygen, needs_sshd
 from yo_dawg.checkout import Source
-from yo_dawg.control.clients import Aws
-from yo_dawg.control.secrets import deploy_key, source_from_settings
-from yo_dawg.errors import ConfigError, SourceError
+from yo_dawg.errors import SourceError
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
-from yo_dawg.log import Log
-from yo_dawg.process import Shell
-from yo_dawg.settings import Settings
 from yo_dawg.workshop.git.ssh import fingerprint, host_key_policy
 from yo_dawg.workspace import HERE, Workspace
 
-SSHD, KEYGEN = has_program("sshd"), has_program("ssh-keygen")
-needs_sshd = pytest.mark.skipif(SSHD is None or KEYGEN is None, reason="needs an SSH server: install openssh-server")
-
 pytestmark = needs_git
-
-GOOD = {"YO_DAWG_DEPLOYMENT_BUCKET": "b", "YO_DAWG_DEPLOYABLE_FUNCTIONS": "*", "YO_DAWG_BASE_URL": "https://h/me"}
 
 
 @pytest.fixture
-def cloner(space: Workspace, shell: Shell, capfd: pytest.CaptureFixture[str]) -> Iterator[Cloner]:
+def cloner(space: Workspace, capfd: pytest.CaptureFixture[str]) -> Iterator[Cloner]:
     """Return what clones; in the end no key may be in anything that a clone left behind."""
-    yield Cloner(space, shell)
+    yield Cloner(space)
     files = [path for path in space.root.parent.rglob("*") if path.is_file() and not path.is_symlink()]
     assert not [path for path in files if b"PRIVATE KEY" in path.read_bytes()]
     assert "PRIVATE KEY" not in "".join(capfd.readouterr())
-
-
-# --- SSH ----------------------------------------------------------------------------------------------
-
-
-class SshHost:
-    """An sshd on loopback that serves Git to one key."""
-
-    def __init__(self, folder: Path) -> None:
-        """Make its keys; ``with`` starts it."""
-        self.folder = folder
-        self.port = 0
-        self.host_key = keygen(folder / "host", "ed25519")
-        self.authorized = folder / "authorized_keys"
-        self.authorized.write_text("")
-
-    def allow(self, key: Path) -> None:
-        """Let a key in, as a deploy key: to read with Git and for nothing else."""
-        command = f"cd {self.folder} && PATH={self.folder}:$PATH && eval $SSH_ORIGINAL_COMMAND"
-        line = f'restrict,command="{command}" {key.with_suffix(".pub").read_text()}'
-        self.authorized.write_text(self.authorized.read_text() + line)
-
-    @property
-    def url(self) -> str:
-        """The address of the repository."""
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{self.folder}/project.git"
-
-    @property
-    def known_hosts(self) -> str:
-        """The line for known_hosts."""
-        return f"[127.0.0.1]:{self.port} {self.host_key.with_suffix('.pub').read_text()}"
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the server on a free port."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        settings = {
-            "ListenAddress": "127.0.0.1", "Port": self.port, "HostKey": self.host_key, "UsePAM": "no",
-            "AuthorizedKeysFile": self.authorized, "PidFile": "none", "StrictModes": "no", "AcceptEnv": "GIT_PROTOCOL",
-            "PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitRootLogin": "yes",
-        }  # fmt: skip
-        config = self.folder / "sshd_config"
-        config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-        if os.getuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd goes before it knows who is there
-        log = (self.folder / "sshd.log").open("wb")
-        process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(config)], stderr=log)
-        log.close()
-        while process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return process
-        raise AssertionError((self.folder / "sshd.log").read_text())
-
-
-def keygen(path: Path, kind: str, passphrase: str = "", *more: str) -> Path:
-    """Make an SSH key."""
-    command = [str(KEYGEN), "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path), *more]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +124,8 @@ def test_a_server_that_falls_silent(ssh_host: SshHost, cloner: Cloner, tmp_path:
         "except SourceError as error: print(error)\n"
     )
     source = json.dumps(vars(ssh_source(ssh_host, made))).encode()
-    root = Path(__file__).resolve().parent.parent
     ran = subprocess.run(
-        [sys.executable, "-c", program, tmp_path], input=source, cwd=root, capture_output=True, timeout=60
+        [sys.executable, "-c", program, tmp_path], input=source, cwd=HERE, capture_output=True, timeout=60
     )
     assert b"Cannot clone" in ran.stdout, ran.stderr
 
@@ -308,84 +231,3 @@ def test_https_does_not_import_paramiko() -> None:
     connect = f"{imports}; connect(Source('https://h/x.git'), bytearray()); "
     program = f"{connect} sys.exit('paramiko' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=HERE, check=True)
-
-
-# --- Settings and secrets -------------------------------------------------------------------------------
-
-
-def settings(**values: str) -> Settings:
-    """Read settings."""
-    return Settings.from_environ({**GOOD, **{f"YO_DAWG_{key}": value for key, value in values.items()}})
-
-
-@pytest.mark.parametrize(
-    ("base_url", "url"),
-    [
-        ("git@github.com:me", "git@github.com:me/project.git"),
-        ("git@github.com:", "git@github.com:project.git"),
-        ("ssh://git@gitlab.com/group/", "ssh://git@gitlab.com/group/project.git"),
-    ],
-)
-def test_an_address_of_ssh(base_url: str, url: str) -> None:
-    assert settings(BASE_URL=base_url, DEPLOY_KEY_SECRET="key").repository_url("project") == url
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"BASE_URL": "git@github.com:me"}, "deploy_key_secret is not set"),
-        ({"BASE_URL": "git@git.example.com:me", "DEPLOY_KEY_SECRET": "k"}, "known_hosts is not set.*ssh-keyscan"),
-        ({"BASE_URL": "git@github.com:me", "DEPLOY_KEY_SECRET": "k", "TOKEN_SECRET": "t"}, "token_secret is for https"),
-        ({"DEPLOY_KEY_SECRET": "k"}, "deploy_key_secret is set, but base_url is not one of SSH"),
-        ({"BASE_URL": "ssh://git:pw@h/x", "DEPLOY_KEY_SECRET": "k"}, "holds a user name or a password"),
-        ({"BASE_URL": "http://h.example/x", "TOKEN_SECRET": "t"}, "plain http"),
-    ],
-)
-def test_settings_that_do_not_go_together(values: dict[str, str], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        settings(**values)
-
-
-class Secrets:
-    """Secrets Manager with one secret."""
-
-    def __init__(self, text: str) -> None:
-        """Hold this text."""
-        self.text = text
-
-    def get_secret_value(self, **_: Any) -> dict[str, str]:
-        """Return the secret."""
-        return {"SecretString": self.text}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("-----BEGIN KEY-----\nabc\n", ("-----BEGIN KEY-----\nabc\n", "")),
-        (json.dumps({"private_key": "-----BEGIN KEY-----", "passphrase": "p"}), ("-----BEGIN KEY-----", "p")),
-        (json.dumps({"private_key": "-----BEGIN KEY-----"}), ("-----BEGIN KEY-----", "")),
-    ],
-)
-def test_how_a_deploy_key_is_stored(text: str, expected: tuple[str, str]) -> None:
-    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
-    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
-    assert deploy_key(aws, given) == expected
-
-
-@pytest.mark.parametrize("text", ["", "ssh-ed25519 AAAA public", "{", '{"private_key": 1}', '{"key": "x"}', "[]"])
-def test_a_secret_that_holds_no_key(text: str) -> None:
-    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
-    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
-    with pytest.raises(ConfigError, match=r"The secret key .* holds no SSH private key"):
-        deploy_key(aws, given)
-
-
-def test_all_secrets_are_hidden_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
-    text = json.dumps({"private_key": f"-----BEGIN KEY-----\n{body}\n-----END KEY-----", "passphrase": "canary phrase"})
-    aws = Aws(s3=None, functions=None, make=lambda _: Secrets(text))
-    log = Log([])
-    given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
-    source_from_settings(given, aws, "project", log)
-    log.say(f"it printed {body} and canary phrase")
-    assert capsys.readouterr().out == "it printed *** and ***\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.git_server import GitServer
-from tests.gitting import Cloner, git, needs_git, publish, push
+from tests.support.git_host import Cloner, git, needs_git, publish, push
 from yo_dawg.builder import Builder
 from yo_dawg.checkout import Source
 from yo_dawg.control.toolchain import Toolchain
@@ -23,6 +23,7 @@ from yo_dawg.workshop.package.install import Installer as Installer_
 from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git
+
 
 TOKEN = "canary-token-91c2"
 
@@ -97,7 +98,7 @@ class Installer:
         self.host, self.space = host, space
         environ = {"UV_OFFLINE": "1"}
         self.shell = Shell({**shell._environ, **environ}, shell._log)
-        self.cloner = Cloner(space, self.shell)
+        self.cloner = Cloner(space)
         (space.bin / "git").write_text("#!/bin/sh\necho git is called >&2\nexit 1\n")
         (space.bin / "git").chmod(0o755)
         self.toolchain = Toolchain(space.toolchain)
@@ -108,7 +109,7 @@ class Installer:
     def online(self) -> Installer:
         """Let uv ask the index that this machine's client configuration names."""
         settings = Settings.from_environ({**os.environ, **BARE})
-        self.shell = self.cloner.shell = Shell(child_environ(self.space, settings), self.shell._log)
+        self.shell = Shell(child_environ(self.space, settings), self.shell._log)
         return self
 
     def __call__(self, files: Mapping[str, str], ref: str | None = None) -> Installed:
@@ -288,8 +289,6 @@ def test_requirements_do_not_lead_out_of_the_repository(install: Installer, host
         install({"requirements.txt": f"-r {tmp_path}/secret.txt\n"})
     assert [each for each in host.requests[asked:] if "lib.git" in str(each)] == []
 
-
-# --- Builds that ask git for their version -------------------------------------------------------------
 
 SCM = {
     "setuptools-scm": '[build-system]\nrequires = ["setuptools>=64", "setuptools-scm>=8"]\n'
