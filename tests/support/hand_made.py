@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import io
 import os
 import struct
 import zlib
@@ -16,7 +15,7 @@ from tests.support.git_host import Answer, reply
 from yo_dawg.errors import SourceError
 from yo_dawg.workshop.git.checkout import check_links, peel, tree_entries, write_checkout
 from yo_dawg.workshop.git.lfs import lfs_pointers
-from yo_dawg.workshop.git.pack import Objects, bad_pack
+from yo_dawg.workshop.git.pack import Objects
 from yo_dawg.workshop.git.remote import Fetched
 
 COMMIT, TREE, BLOB, TAG, OFFSET_DELTA, NAMED_DELTA = 1, 2, 3, 4, 6, 7
@@ -105,8 +104,9 @@ def write_out(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) ->
     """Unpack a pack and write out a commit's tree, as the worker does."""
     (folder / "objects").mkdir()
     objects = Objects(folder / "objects", "sha1", room)
-    with bad_pack():
-        objects.unpack(io.BytesIO(made.pack))
+    (folder / "pack").write_bytes(made.pack)
+    objects.unpack(folder / "pack")
+    (folder / "pack").unlink()
     _, tree = peel(Fetched(objects, commit, "main"))
     entries = tree_entries(objects, tree)
     lfs_pointers(objects, entries)
@@ -120,5 +120,5 @@ def refused(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) -> s
     with pytest.raises(SourceError) as error:
         write_out(made, commit, folder / "inner", room)
     assert os.listdir(folder) == ["inner"]
-    assert set(os.listdir(folder / "inner")) <= {"objects", "checkout"}
+    assert set(os.listdir(folder / "inner")) <= {"pack", "objects", "checkout"}
     return str(error.value)

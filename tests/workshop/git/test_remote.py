@@ -283,7 +283,7 @@ def endless_pack(handler: BaseHTTPRequestHandler) -> None:
         pytest.param(endless_pack, r"sent more than the 12.0 MB that /tmp has room for", id="without an end"),
         pytest.param(stall, "timed out", id="stalls"),
         pytest.param(lambda handler: reply(handler, b"<html>", "text/html"), "no Git host by smart HTTP", id="a page"),
-        pytest.param(garbage_pack, "not whole", id="garbage for a pack"),
+        pytest.param(garbage_pack, "damaged .Invalid pack header", id="garbage for a pack"),
         pytest.param(close_half_way, "Cannot clone http", id="closes half way"),
         pytest.param(flood, "takes more memory", id="floods"),
         pytest.param(lambda handler: reply(handler, b"", status=403), r"forbids it \(403\)", id="forbids"),

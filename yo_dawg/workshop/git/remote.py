@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from yo_dawg.checkout import DEFAULT_USERNAME, STALL_SECONDS, is_full_id, origin, ref_names, short_ref
 from yo_dawg.errors import SourceError
 from yo_dawg.text import nearest, printable, size
-from yo_dawg.workshop.git.pack import Objects, bad_pack
+from yo_dawg.workshop.git.pack import Objects
 from yo_dawg.workshop.git.ssh import connect_ssh, listen
 
 if TYPE_CHECKING:
@@ -50,17 +50,12 @@ def fetch(source: Source, ref: str | None, folder: Path) -> Fetched:
 
         with translate_git_errors(source):
             found, name = fetch_pack(source, ref, keep)
-        objects = Objects(target, "sha1" if len(found) == 40 else "sha256", shutil.disk_usage(target).free)
-        with bad_pack():
-            objects.unpack(pack)
+    objects = Objects(target, "sha1" if len(found) == 40 else "sha256", shutil.disk_usage(target).free)
+    objects.unpack(target / "pack")
     (target / "pack").unlink()
     return Fetched(
         objects, found, short_ref(name), name.removeprefix("refs/tags/") if name.startswith("refs/tags/") else ""
     )
-
-
-NONSENSE = (ValueError, AssertionError, LookupError, TypeError)
-"""What Dulwich raises for an answer that makes no sense."""
 
 
 @contextlib.contextmanager
