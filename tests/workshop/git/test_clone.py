@@ -65,51 +65,7 @@ def test_a_repository_of_sha256(host: GitServer, cloner: Cloner) -> None:
     assert cloner(f"{host.url}/new.git").commit == commit
 
 
-def test_export_ignore_is_honoured(host: GitServer, cloner: Cloner) -> None:
-    files = {
-        ".gitattributes": "/big export-ignore\n*.psd export-ignore\nrequirements.txt export-ignore\n",
-        "big/a.bin": "a", "src/logo.psd": "p", "src/app.py": "x", "requirements.txt": "requests",
-        "src/.gitattributes": "keep.psd -export-ignore\n", "src/keep.psd": "k",
-    }  # fmt: skip
-    publish(host.root, "attributes", files)
-    left = set(files) - {"big/a.bin", "src/logo.psd"}
-    assert set(tree(cloner(f"{host.url}/attributes.git").root)) == left, "what says what to install is kept"
-    publish(host.root, "scripted", {**files, "make_dist.sh": "true"})
-    assert set(tree(cloner(f"{host.url}/scripted.git").root)) == {*files, "make_dist.sh"}, "a script decides"
-
-
 MANY = {"one/app.py": "1", "one/lib/x.py": "x", "two/app.py": "2", "shared/s.py": "s", "README.md": "r"}
-
-
-@pytest.mark.parametrize(
-    ("more", "alone"),
-    [
-        pytest.param({}, True, id="code"),
-        pytest.param({"one/requirements.txt": "requests==2.32.5\n-r dev.txt\n"}, True, id="requirements"),
-        pytest.param({"one/pyproject.toml": '[project]\nname = "one"\nversion = "1"\n'}, True, id="pyproject.toml"),
-        pytest.param({"one/make_dist.sh": "cp -r ../shared $1"}, False, id="make_dist.sh"),
-        pytest.param({"one/requirements.txt": "-e ../shared\n"}, False, id="a folder beside it"),
-        pytest.param({"one/req/base.txt": "-r ../../two/requirements.txt\n"}, False, id="in a file below"),
-        pytest.param({"one/requirements.txt": ".\n"}, False, id="its own build"),
-        pytest.param({"one/setup.py": "import pathlib"}, False, id="setup.py"),
-        pytest.param({"one/pyproject.toml": '[build-system]\nrequires = ["hatchling"]\n'}, False, id="a build"),
-        pytest.param({"one/pyproject.toml": "[tool.uv.sources]\nshared = {workspace = true}\n"}, False, id="workspace"),
-    ],
-)
-def test_of_many_projects_only_the_one_is_written_out_unless_it_looks_around(
-    host: GitServer, cloner: Cloner, more: dict[str, str], alone: bool
-) -> None:
-    publish(host.root, "many", {**MANY, **more})
-    found = set(tree(cloner(f"{host.url}/many.git", subdirectory="one").root))
-    whole = {*MANY, *more}
-    assert found == ({name for name in whole if name.startswith("one/")} if alone else whole)
-
-
-@pytest.mark.parametrize("pattern", ["[", "[z-a]"])
-def test_a_pattern_that_makes_no_sense_matches_nothing(host: GitServer, cloner: Cloner, pattern: str) -> None:
-    files = {".gitattributes": f"{pattern} export-ignore\n", "app.py": "", "docs/a": ""}
-    publish(host.root, "odd", files)
-    assert set(tree(cloner(f"{host.url}/odd.git").root)) == set(files)
 
 
 def test_a_link_to_what_lies_beside_the_project(host: GitServer, cloner: Cloner) -> None:
@@ -118,3 +74,12 @@ def test_a_link_to_what_lies_beside_the_project(host: GitServer, cloner: Cloner)
     push(work, host.root / "many.git")
     checkout = cloner(f"{host.url}/many.git", subdirectory="one")
     assert (checkout.project / "shared" / "s.py").read_text() == "s"
+
+
+@needs_git
+@pytest.mark.parametrize("subdirectory", ["", "one"])
+def test_the_whole_tree_is_written_out(host: GitServer, cloner: Cloner, subdirectory: str) -> None:
+    """Whatever archives leave out, and whatever lies beside the project: a build may look at it."""
+    files = {**MANY, ".gitattributes": "/two export-ignore\nrequirements export-ignore\n", "requirements/a.txt": ""}
+    publish(host.root, "many", files)
+    assert set(tree(cloner(f"{host.url}/many.git", subdirectory=subdirectory).root)) == set(files)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
 import os
 import re
 import stat
@@ -131,54 +129,6 @@ def small_file(objects: Objects, entries: Iterable[TreeEntry], path: bytes) -> b
             with contextlib.suppress(KeyError):
                 return objects.read(entry.name, 1 << 20)
     return b""
-
-
-def without_ignored(objects: Objects, entries: list[TreeEntry], folder: bytes) -> list[TreeEntry]:
-    """Leave out what .gitattributes marks as export-ignore, as "git archive" does.
-
-    But never the files that say what to install, which many a project ignores since they are of no
-    use in what it publishes.
-    """
-    from dulwich.attrs import Pattern, match_path, parse_git_attributes
-    from dulwich.wildmatch import MalformedPattern
-
-    files = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == b".gitattributes"]
-    texts = {path: small_file(objects, entries, path) for path in sorted(files, key=lambda path: path.count(b"/"))}
-    if not any(b"export-ignore" in text for text in texts.values()):
-        return entries
-    patterns = []
-    for path, text in texts.items():
-        for pattern, attributes in parse_git_attributes(io.BytesIO(text)):
-            with contextlib.suppress(MalformedPattern, re.error):  # one that makes no sense matches nothing, as in git
-                patterns.append((Pattern(pattern, path.rpartition(b"/")[0]), attributes))
-
-    @functools.cache
-    def ignored(path: bytes) -> bool:
-        above = path.rpartition(b"/")[0]
-        if above and ignored(above):
-            return True
-        return any(match_path(patterns, each).get(b"export-ignore") is True for each in (path, path + b"/"))
-
-    needed = {folder + name.encode() for name in REQUIREMENT_FILES}
-    return [entry for entry in entries if entry.path in needed or not ignored(entry.path)]
-
-
-LOOKS_OUT = re.compile(rb"\.\.|file:|^\s*(?:-e|--editable|\.)|\[build-system\]|workspace", re.MULTILINE)
-"""What in a file of requirements, or in a link, may lead out of a project's folder, or run a program that does."""
-
-
-def without_others(objects: Objects, entries: list[TreeEntry], folder: bytes) -> list[TreeEntry]:
-    """Leave out what lies beside the project's folder, in a repository of many, if nothing can look there."""
-    ours = [entry for entry in entries if entry.path.startswith(folder)]
-    for entry in ours:
-        name = entry.path.rpartition(b"/")[2]
-        if name == b"setup.py":
-            return entries
-        if entry.is_link or name.endswith((b".txt", b".in", b".toml", b".lock", b".cfg")):
-            with contextlib.suppress(KeyError):
-                if LOOKS_OUT.search(objects.read(entry.name, 64 << 20)):
-                    return entries
-    return ours or entries
 
 
 def write_checkout(objects: Objects, entries: Sequence[TreeEntry], root: Path) -> None:

@@ -30,8 +30,8 @@ def fetch_checkout(job: Mapping[str, Any]) -> dict[str, Any]:
 def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job in its order."""
     os.mkdir(job["objects"])
-    source, project = Source(**job["source"]), os.fsencode(job["project"])
-    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]), project)
+    source = Source(**job["source"])
+    wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]))
     answer = check_out(source, wanted)
     check_links(wanted.root)
-    return {**answer, "required": vars(fetch_required(source, answer, wanted, Path(job["sources"])))}
+    return {**answer, "required": vars(fetch_required(source, answer, wanted, job["project"], Path(job["sources"])))}

@@ -20,8 +20,6 @@ from yo_dawg.workshop.git.checkout import (
     shown,
     small_file,
     tree_entries,
-    without_ignored,
-    without_others,
     write_checkout,
 )
 from yo_dawg.workshop.git.lfs import fetch_lfs, lfs_pointers
@@ -39,8 +37,6 @@ class Wanted:
     root: Path
     objects: Path
     """A folder for what is fetched; one folder in it for each repository."""
-    project: bytes | None = None
-    """The folder of the project that is built.  None: all is written out."""
 
 
 def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
@@ -49,11 +45,6 @@ def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
     commit, tree = peel(fetched)
     entries = tree_entries(fetched.objects, tree)
     modules = small_file(fetched.objects, entries, b".gitmodules")
-    if wanted.project is not None:
-        folder = b"".join(part + b"/" for part in wanted.project.split(b"/") if part not in (b"", b"."))
-        if folder + b"make_dist.sh" not in {entry.path for entry in entries}:  # which may want anything
-            entries = without_ignored(fetched.objects, entries, folder)
-            entries = without_others(fetched.objects, entries, folder)
     pointers = lfs_pointers(fetched.objects, entries)
     write_checkout(fetched.objects, entries, wanted.root)
     fetch_lfs(source, pointers, wanted.root)

@@ -138,12 +138,17 @@ def toml_requirements(text: str, extras: str) -> list[str]:
     return [line for line in found if isinstance(line, str)]
 
 
-def fetch_required(source: Source, checkout: Mapping[str, Any], wanted: Wanted, sources: Path) -> Required:
-    """Fetch the repositories that a project requires and, in turn, those that they require, into sources."""
+def fetch_required(
+    source: Source, checkout: Mapping[str, Any], wanted: Wanted, project: str, sources: Path
+) -> Required:
+    """Fetch the repositories that a project requires and, in turn, those that they require, into sources.
+
+    The project is a folder of the checkout, relative to its root.
+    """
     root = Path(os.path.realpath(wanted.root))
     ours = Requiring(root)
     with contextlib.suppress(DependencyError):  # the next stage says it
-        if start := find_requirements(root / os.fsdecode(wanted.project or b"")):
+        if start := find_requirements(root / project):
             ours.read(start)
     if ours.asks_git:
         tell_version(root, checkout)
