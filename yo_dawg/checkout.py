@@ -45,6 +45,10 @@ class Checkout:
     warnings: tuple[str, ...] = ()
     tag: str = ""
     """The tag that was asked for, or ""."""
+    outside_links: Mapping[str, str] = field(default_factory=dict)
+    """Links that lead out of the repository, by their path relative to root, with their targets.  None was written."""
+    unfetched_lfs: Mapping[str, str] = field(default_factory=dict)
+    """Files in Git LFS that are still pointers, by their path relative to root, with the reason."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.git_host import Answer, reply
 from yo_dawg.errors import SourceError
-from yo_dawg.workshop.git.checkout import check_links, peel, tree_entries, write_checkout
+from yo_dawg.workshop.git.checkout import peel, remove_outside_links, tree_entries, write_checkout
 from yo_dawg.workshop.git.lfs import lfs_pointers
 from yo_dawg.workshop.git.pack import Objects
 from yo_dawg.workshop.git.remote import Fetched
@@ -100,8 +100,8 @@ def serving(commit: str, pack: bytes) -> Answer:
     return answer
 
 
-def write_out(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) -> None:
-    """Unpack a pack and write out a commit's tree, as the worker does."""
+def write_out(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) -> dict[str, str]:
+    """Unpack a pack and write out a commit's tree, as the program does; return the links that lead out."""
     (folder / "objects").mkdir()
     objects = Objects(folder / "objects", "sha1", room)
     (folder / "pack").write_bytes(made.pack)
@@ -111,7 +111,7 @@ def write_out(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) ->
     entries = tree_entries(objects, tree)
     lfs_pointers(objects, entries)
     write_checkout(objects, entries, folder / "checkout")
-    check_links(folder / "checkout")
+    return remove_outside_links(folder / "checkout")
 
 
 def refused(made: HandMade, commit: str, folder: Path, room: int = 1 << 30) -> str:

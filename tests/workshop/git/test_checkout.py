@@ -28,7 +28,7 @@ def test_a_hand_made_repository_without_faults_is_written_out(tmp_path: Path) ->
         b"..", b".", b"", b"a/b", b"/etc/passwd", b"../../evil", b"a/../../x", b".git/config",
         b".git", b".GIT", b".Git", b".git.", b".git ", b"git~1", b"GIT~1", b".git::$INDEX_ALLOCATION", b".git\\config",
         b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git",
-        b"new\nline", b"bell\x07", b"\x1b[31mred", b"delete\x7f", b"nul-like\xc0\x80", b"x" * 256,
+        b"x" * 256,
     ],
 )  # fmt: skip
 def test_an_unsafe_name_is_refused(tmp_path: Path, name: bytes, mode: bytes) -> None:
@@ -40,29 +40,74 @@ def test_an_unsafe_name_is_refused(tmp_path: Path, name: bytes, mode: bytes) -> 
     assert message.isprintable()
 
 
-LINKS: list[Any] = [
-    pytest.param([(b"a", b"../x")], "'a' points at '../x', outside", id="out"),
-    pytest.param([(b"a", b"/etc/passwd")], "outside of the repository", id="absolute"),
-    pytest.param([(b"a", b"/proc/self/environ")], "outside of the repository", id="to /proc"),
-    pytest.param([(b"a", b"b/.."), (b"b", b"..")], "outside of the repository", id="through another link"),
-    pytest.param([(b"a", b"\0")], "malformed: 'a' is no link that could be", id="a NUL"),
-    pytest.param([(b"a", b"")], "malformed", id="to nothing"),
-    pytest.param([(b"a", b"x" * 5000)], "too large", id="longer than a path"),
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Icon\r", b"a\tb", b"new\nline", b"bell\x07", b"\x1b[31mred", b"delete\x7f", b"\xc2\x85", b"overlong\xc0\x80",
+        b"\xe2\x80\xaeright to left", b"latin-\xe9", b"back\\slash", b"aux", b"a:b",
+    ],
+)  # fmt: skip
+def test_a_name_that_is_only_odd_is_written_as_it_is(tmp_path: Path, name: bytes) -> None:
+    made = HandMade()
+    leaf = made.add(BLOB, b"x")
+    inner = made.tree((b"100644", b"inner", leaf))
+    write_out(made, made.commit(made.tree((b"100644", name, leaf), (b"40000", name + b"2", inner))), tmp_path)
+    assert set(os.listdir(bytes(tmp_path / "checkout"))) == {name, name + b"2"}
+
+
+@pytest.mark.parametrize("name", [b"Icon\r", b"\x1b[31mred", b"new\nline"])
+def test_messages_show_odd_names_escaped(tmp_path: Path, name: bytes) -> None:
+    made = HandMade()
+    message = refused(made, made.commit(made.tree((b"100644", name, b"1" * 20))), tmp_path)
+    assert "is missing" in message
+    assert message.isprintable()
+
+
+OUTSIDE: list[Any] = [
+    pytest.param([(b"a", b"../x")], ["a"], id="out"),
+    pytest.param([(b"a", b"/etc/passwd")], ["a"], id="absolute"),
+    pytest.param([(b"a", b"/usr/bin/no-such-python")], ["a"], id="to what is not there"),
+    pytest.param([(b"a", b"/proc/self/environ")], ["a"], id="to /proc"),
+    pytest.param([(b"a", b"b/.."), (b"b", b"..")], ["a", "b"], id="through another link"),
+    pytest.param([(b"a", b"b"), (b"b", b"c"), (b"c", b"/tmp")], ["a", "b", "c"], id="a chain"),
+    pytest.param([(b"a", b"b"), (b"b", b"."), (b"odd\n", b"/")], ["odd\n"], id="beside good ones"),
 ]
 
 
-@pytest.mark.parametrize(("links", "words"), LINKS)
-def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, links: list[tuple[bytes, bytes]], words: str) -> None:
+@pytest.mark.parametrize(("links", "outside"), OUTSIDE)
+def test_a_link_out_of_the_tree_is_not_written_and_told(
+    tmp_path: Path, links: list[tuple[bytes, bytes]], outside: list[str]
+) -> None:
     made = HandMade()
-    tree = made.tree(*((b"120000", name, made.add(BLOB, target)) for name, target in links))
-    assert words in refused(made, made.commit(tree), tmp_path)
+    leaf = made.add(BLOB, b"x")
+    tree = made.tree(
+        (b"100644", b"app.py", leaf), *((b"120000", name, made.add(BLOB, target)) for name, target in links)
+    )
+    targets = {os.fsdecode(name): os.fsdecode(target) for name, target in links}
+    found = write_out(made, made.commit(tree), tmp_path)
+    assert found == {name: targets[name] for name in outside}
+    assert set(os.listdir(tmp_path / "checkout")) == {"app.py", *targets} - set(outside)
 
 
-def test_links_that_lead_out_together_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        pytest.param(b"\0", "malformed: 'a' is no link that could be", id="a NUL"),
+        pytest.param(b"", "malformed", id="to nothing"),
+        pytest.param(b"x" * 5000, "too large", id="longer than a path"),
+    ],
+)
+def test_a_link_that_could_not_be_is_refused(tmp_path: Path, target: bytes, words: str) -> None:
+    made = HandMade()
+    assert words in refused(made, made.commit(made.tree((b"120000", b"a", made.add(BLOB, target)))), tmp_path)
+
+
+def test_links_that_lead_out_together_are_not_written(tmp_path: Path) -> None:
     made = HandMade()
     inner = made.tree((b"120000", b"up", made.add(BLOB, b"..")))
     outer = made.tree((b"120000", b"zz", made.add(BLOB, b"a/up/../../..")), (b"40000", b"a", inner))
-    assert "outside of the repository" in refused(made, made.commit(outer), tmp_path)
+    assert write_out(made, made.commit(outer), tmp_path) == {"zz": "a/up/../../.."}
+    assert os.listdir(tmp_path / "checkout") == ["a"]
 
 
 def test_a_file_through_a_linked_folder_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,12 +101,15 @@ SAFE_NAME = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9_.+@ -]{0,250}(?<![ .])")
 
 
 def check_name(name: bytes, path: bytes) -> None:
-    """Raise SourceError for the name of a file or folder that is unsafe, on any system."""
+    """Raise SourceError for the name of a file or folder that is unsafe to write, on any system.
+
+    Control characters are not: messages and logs show names escaped.
+    """
     from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
 
     if SAFE_NAME.fullmatch(name) and len(path) <= MAX_PATH_BYTES and b"it~" not in name.lower():
         return
-    bad = not name or len(path) > MAX_PATH_BYTES or len(name) > 255 or re.search(rb"[\x00-\x1f\x7f/]|\xc0\x80", name)
+    bad = not name or len(path) > MAX_PATH_BYTES or len(name) > 255 or re.search(rb"[\x00/]", name)
     if not bad and validate_path_element_ntfs(name):
         try:
             name.decode()
@@ -173,9 +176,13 @@ def make_link(path: Path, target: bytes, root: Path) -> None:
         ) from None
 
 
-def check_links(root: Path) -> None:
-    """Raise SourceError if a link leads out of the repository, its submodules and all: one link may bend another."""
+def remove_outside_links(root: Path) -> dict[str, str]:
+    """Remove the links that lead out of a checkout; return the target of each, by its path relative to root.
+
+    To be called when all is written, submodules too: one link may bend another.
+    """
     top = root.resolve()
+    found: dict[str, str] = {}
     for entry in entries_below(root):
         if entry.is_symlink():
             try:
@@ -183,7 +190,14 @@ def check_links(root: Path) -> None:
             except (OSError, RuntimeError):
                 continue  # a loop of links leads nowhere; packaging refuses it if it is shipped
             if not real.is_relative_to(top):
-                raise SourceError(
-                    f"The link {os.path.relpath(entry.path, root)!r} points at {os.readlink(entry.path)!r}, outside of "
-                    "the repository. A build takes nothing from elsewhere: commit what is needed."
-                )
+                found[os.path.relpath(entry.path, root)] = os.readlink(entry.path)
+    for path in found:
+        os.unlink(root / path)
+    return dict(sorted(found.items()))
+
+
+def summary(what: str, why: Mapping[str, str], sign: str) -> str:
+    """Name the first few paths of many, each with what there is to say of it."""
+    some = ", ".join(f"{path!r:.200}{sign}{reason:.300}" for path, reason in list(why.items())[:5])
+    more = f" and {len(why) - 5} more" if len(why) > 5 else ""
+    return f"{what}: {some}{more}"

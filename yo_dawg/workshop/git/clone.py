@@ -9,7 +9,7 @@ from typing import Any
 
 from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
-from yo_dawg.workshop.git.checkout import check_links
+from yo_dawg.workshop.git.checkout import remove_outside_links, summary
 from yo_dawg.workshop.git.repository import Wanted, check_out
 from yo_dawg.workshop.git.requirements import fetch_required
 
@@ -33,5 +33,9 @@ def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
     source = Source(**job["source"])
     wanted = Wanted(job["ref"], Path(job["checkout"]), Path(job["objects"]))
     answer = check_out(source, wanted)
-    check_links(wanted.root)
-    return {**answer, "required": vars(fetch_required(source, answer, wanted, job["project"], Path(job["sources"])))}
+    outside = remove_outside_links(wanted.root)
+    if outside:
+        text = "links that lead out of the repository were left out"
+        answer["warnings"].append(summary(text, {path: repr(target) for path, target in outside.items()}, " -> "))
+    required = fetch_required(source, answer, wanted, job["project"], Path(job["sources"]))
+    return {**answer, "outside_links": outside, "required": vars(required)}

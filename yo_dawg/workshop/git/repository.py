@@ -15,7 +15,6 @@ from yo_dawg.checkout import SCP_ADDRESS, Source, origin
 from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
 from yo_dawg.workshop.git.checkout import (
-    check_name,
     peel,
     shown,
     small_file,
@@ -49,51 +48,64 @@ def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
     write_checkout(fetched.objects, entries, wanted.root)
     fetch_lfs(source, pointers, wanted.root)
     links = [entry for entry in entries if entry.is_submodule]
-    warnings = fetch_submodules(source, wanted, links, modules) if links else []
+    warnings: list[str] = []
+    for inner in fetch_submodules(source, wanted, links, modules) if links else ():
+        warnings += inner["warnings"]
     return {"commit": commit, "ref": fetched.ref, "tag": fetched.tag, "warnings": warnings}
 
 
 MAX_SUBMODULES = 64
 
 
-def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], modules: bytes) -> list[str]:
-    """Fetch the submodules of a checkout into their places; return warnings."""
-    urls = submodule_urls(modules)
-    warnings: list[str] = []
+def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], modules: bytes) -> list[dict[str, Any]]:
+    """Fetch the submodules of a checkout into their places; return an answer for each.
+
+    links are the places in the tree, modules is the text of .gitmodules.  A submodule that git would
+    leave out ("git clone --recurse-submodules") is left out with a warning.
+    """
+    declared, warnings = read_gitmodules(modules)
+    answers: list[dict[str, Any]] = [{"warnings": warnings}]
     for entry in links:
-        if entry.path not in urls:
+        what = f"the submodule {shown(entry.path)}"
+        if entry.path not in declared:
             # As "git clone" leaves it: somebody added a repository inside of this one by mistake.
-            warnings.append(f"the submodule {shown(entry.path)} is not in .gitmodules, and was not fetched")
+            warnings.append(f"{what} is not in .gitmodules, and was not fetched")
+            continue
+        url, update = declared[entry.path]
+        if update == b"none":
+            warnings.append(f"{what} was not fetched: .gitmodules says update = none")
             continue
         if len(os.listdir(outer.objects)) > MAX_SUBMODULES:
             raise SourceError(f"The repository holds more than {MAX_SUBMODULES} submodules.")
         target = outer.root / os.fsdecode(entry.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        theirs = related_source(source, urls[entry.path], f"submodule {shown(entry.path)}")
+        theirs = related_source(source, url, f"submodule {shown(entry.path)}")
         try:
             inner = check_out(theirs, Wanted(entry.name.hex(), target, outer.objects))
         except SourceError as error:
             raise SourceError(f"Cannot fetch the submodule {shown(entry.path)}. {error}") from None
-        warnings += inner["warnings"]
-    return warnings
+        answers.append(inner)
+    return answers
 
 
-def submodule_urls(text: bytes) -> dict[bytes, str]:
-    """Read .gitmodules: the address for each path; raise SourceError for one that is unsafe."""
-    from dulwich.config import ConfigFile
+def read_gitmodules(text: bytes) -> tuple[dict[bytes, tuple[str, bytes]], list[str]]:
+    """Read .gitmodules: address and "update" by path as it is written there, as git takes it; and warnings."""
+    from dulwich.config import ConfigFile, parse_submodules
 
-    found: dict[bytes, str] = {}
+    found: dict[bytes, tuple[str, bytes]] = {}
+    names = set()
     try:
         config = ConfigFile.from_file(io.BytesIO(text))
-        for section in config.sections():
-            if section[0] == b"submodule" and len(section) == 2:
-                path, url = config.get(section, b"path"), config.get(section, b"url")
-                for name in path.split(b"/"):
-                    check_name(name, path)
-                found[path] = url.decode()
-    except (ValueError, KeyError) as error:
+        for path, url, name in parse_submodules(config):
+            section = (b"submodule", name)
+            update = config.get(section, b"update") if b"update" in config[section] else b""
+            found[path] = url.decode(errors="replace"), update
+            names.add(name)
+        sections = [each[1] for each in config.sections() if each[0] == b"submodule" and len(each) == 2]
+    except ValueError as error:
         raise SourceError(f"The repository's .gitmodules cannot be read: {printable(str(error))}.") from None
-    return found
+    left = [each for each in sections if each not in names]
+    return found, [f"the submodule {shown(each)} has no path or no url in .gitmodules: skipped" for each in left]
 
 
 def related_source(source: Source, url: str, what: str) -> Source:
