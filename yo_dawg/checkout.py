@@ -97,9 +97,17 @@ def is_full_id(wanted: str) -> bool:
 
 
 def ref_names(wanted: str) -> list[bytes]:
-    """Return the full names that a ref may mean."""
+    """Return the full names that a ref may mean: "x" is refs/heads/x or refs/tags/x, "heads/x" also refs/heads/x."""
     name = wanted.encode()
-    return [name] if name.startswith(b"refs/") else [b"refs/heads/" + name, b"refs/tags/" + name]
+    if name == b"HEAD" or name.startswith(b"refs/"):
+        return [name]
+    short = [b"refs/" + name] if name.startswith((b"heads/", b"tags/")) else []
+    return [b"refs/heads/" + name, b"refs/tags/" + name, *short]
+
+
+def is_short_id(wanted: str) -> bool:
+    """Say whether a ref may be the beginning of a commit id: at least 7 hexadecimal digits, as git prints it."""
+    return re.fullmatch(r"[0-9a-f]{7,63}", wanted) is not None and not is_full_id(wanted)
 
 
 def short_ref(ref: str) -> str:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from dulwich.objects import Blob, Commit, Tag
 
 from local.git_server import AUTHOR, NEW_YEAR_2025, GitServer
 from tests.support.git_host import FILE, Cloner, Project, git, needs_git, publish, push
+from yo_dawg.checkout import ref_names, short_ref
 from yo_dawg.errors import SourceError
+from yo_dawg.events import parse_request
+from yo_dawg.workshop.git.remote import ref_at
+from yo_dawg.workspace import HERE
 
 
 @pytest.fixture
@@ -37,6 +46,11 @@ def refs(project: Project) -> dict[str, str]:
         pytest.param("v2", "first", "v2", id="annotated tag"),
         pytest.param("refs/heads/both", "first", "both", id="full name of a branch"),
         pytest.param("refs/tags/both", "second", "both", id="full name of a tag"),
+        pytest.param("HEAD", "second", "main", id="HEAD"),
+        pytest.param("heads/main", "second", "main", id="heads/"),
+        pytest.param("heads/both", "first", "both", id="heads/ of a name that is a tag too"),
+        pytest.param("tags/both", "second", "both", id="tags/"),
+        pytest.param("tags/v2", "first", "v2", id="tags/ of an annotated tag"),
         pytest.param("first", "first", "first", id="commit"),
         pytest.param("second", "second", "second", id="commit at a tip"),
     ],
@@ -54,7 +68,9 @@ def test_what_is_asked_for_is_what_is_got(
     [
         pytest.param("mian", 'no branch or tag "mian" .did you mean "main"', id="misspelt"),
         pytest.param("both", '"both" is a branch and a tag: ask for "refs/heads/both"', id="ambiguous"),
-        pytest.param("0123abcd", "A commit must be given by its full id", id="abbreviated"),
+        pytest.param("0123abcd", "that no branch or tag points at must be given by its full id", id="abbreviated"),
+        pytest.param("heads/none", 'no branch or tag "heads/none"', id="heads/ of nothing"),
+        pytest.param("tags/main", 'no branch or tag "tags/main"', id="tags/ of a branch"),
         pytest.param("refs/heads/none", 'no branch or tag "refs/heads/none"', id="full name of nothing"),
         pytest.param("file", '"file" is no commit but a blob', id="a tag of a file"),
         pytest.param("0" * 39 + "1", "did not send the commit 0+1: .*not our ref", id="a commit that is not there"),
@@ -96,3 +112,68 @@ def test_only_the_refs_in_question_are_asked_for(host: GitServer, cloner: Cloner
     push(work, host.root / "project.git")
     cloner(f"{host.url}/project.git", ref="light")
     assert [each.split()[0] for each in host.requests] == ["GET", "POST", "POST"], "no look-up for a hint"
+
+
+@needs_git
+@pytest.mark.parametrize("digits", [7, 12, 39])
+@pytest.mark.parametrize("kind", ["branch", "light", "annotated"])
+def test_a_short_commit_at_a_branch_or_tag(host: GitServer, cloner: Cloner, digits: int, kind: str) -> None:
+    work = publish(host.root, "project", {"a": "1"})
+    first = git(work, "rev-parse", "HEAD")
+    more = {"branch": ["branch"], "light": ["tag"], "annotated": ["tag", "-a", "-m", "m"]}[kind]
+    git(work, *more, "old")
+    git(work, *more, "same-commit")
+    (work / "a").write_text("2")
+    push(work, host.root / "project.git")
+    checkout = cloner(f"{host.url}/project.git", ref=first[:digits])
+    assert (checkout.commit, checkout.ref) == (first, first)
+    assert (checkout.root / "a").read_text() == "1"
+
+
+@needs_git
+def test_a_short_commit_that_no_branch_or_tag_points_at(host: GitServer, cloner: Cloner) -> None:
+    work = publish(host.root, "project", {"a": "1"})
+    first = git(work, "rev-parse", "HEAD")
+    (work / "a").write_text("2")
+    push(work, host.root / "project.git")
+    with pytest.raises(SourceError, match="no branch or tag .* must be given by its full id"):
+        cloner(f"{host.url}/project.git", ref=first[:9])
+    git(work, "branch", first[:9])
+    push(work, host.root / "project.git")
+    assert cloner(f"{host.url}/project.git", ref=first[:9]).ref == first[:9], "a branch of that name comes first"
+
+
+def test_a_short_commit_of_several() -> None:
+    commits = {b"refs/heads/a": b"1234567a" * 5, b"refs/tags/b": b"1234567b" * 5, b"refs/heads/c": b"1234567a" * 5}
+    with pytest.raises(SourceError, match=r'"1234567" is how several commits begin: .*\(a\), .*\(b\)'):
+        ref_at(commits, "1234567")
+    assert ref_at(commits, "1234567a") == b"refs/heads/a"
+    assert ref_at(commits, "7654321") is None
+
+
+@needs_git
+def test_a_name_of_several_refs_names_them(host: GitServer, cloner: Cloner) -> None:
+    work = publish(host.root, "project", {"a": "1"})
+    git(work, "branch", "heads/main")
+    push(work, host.root / "project.git")
+    with pytest.raises(SourceError, match='ask for "refs/heads/heads/main" or "refs/heads/main"'):
+        cloner(f"{host.url}/project.git", ref="heads/main")
+
+
+@needs_git
+@pytest.mark.parametrize("ref", ["HEAD", "main", "heads/main", "refs/heads/main", "v1", "tags/v1", "v2", "tags/v2"])
+def test_looking_and_cloning_agree(host: GitServer, cloner: Cloner, tmp_path: Path, ref: str) -> None:
+    work = publish(host.root, "project", {"a": "1"})
+    git(work, "tag", "v1")
+    git(work, "tag", "-a", "-m", "m", "v2")
+    (work / "a").write_text("2")
+    push(work, host.root / "project.git")
+    assert parse_request({"action": "build", "function": "f", "repo_name": "project", "ref": ref})
+    names = [name.decode() for name in ref_names(ref)]
+    answer = tmp_path / "refs.json"
+    job = {"url": f"{host.url}/project.git", "credentials": None, "names": names, "seconds": 30, "answer": str(answer)}
+    program = "from yo_dawg.workshop.git.look import ask_refs; ask_refs()"
+    subprocess.run([sys.executable, "-c", program], input=json.dumps(job).encode(), cwd=HERE, check=True)
+    checkout = cloner(f"{host.url}/project.git", ref=ref)
+    [[name, commit]] = json.loads(answer.read_text())
+    assert (short_ref(name), commit) == (checkout.ref, checkout.commit)

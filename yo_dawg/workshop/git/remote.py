@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import DEFAULT_USERNAME, STALL_SECONDS, is_full_id, origin, ref_names, short_ref
+from yo_dawg.checkout import DEFAULT_USERNAME, STALL_SECONDS, is_full_id, is_short_id, origin, ref_names, short_ref
 from yo_dawg.errors import SourceError
 from yo_dawg.text import nearest, printable, size
 from yo_dawg.workshop.git.pack import Objects
@@ -113,6 +113,7 @@ def fetch_pack(source: Source, wanted: str | None, keep: Callable[[bytes], objec
     """
     from dulwich.errors import GitProtocolError, HangupException
 
+    wanted = None if wanted == "HEAD" else wanted
     chosen: list[tuple[bytes, str]] = []
 
     def determine_wants(refs: Mapping[Any, Any], depth: int | None = None) -> list[Any]:
@@ -139,9 +140,15 @@ def fetch_pack(source: Source, wanted: str | None, keep: Callable[[bytes], objec
     if not chosen:
         refs = client.get_refs(path, ref_prefix=[b"refs/heads/", b"refs/tags/"]).refs
         known = {name: sha for name, sha in refs.items() if sha and not name.endswith(b"^{}")}
-        if wanted is not None and known:
-            choose_ref(known, wanted)
-        raise SourceError(no_head(source.url, known))
+        if wanted is None or not known:
+            raise SourceError(no_head(source.url, known))
+        commits = {name: refs.get(name + b"^{}") or sha for name, sha in known.items()}
+        if is_short_id(wanted) and (name := ref_at(commits, wanted)):
+            fetched, _ = fetch_pack(source, name.decode(errors="surrogateescape"), keep)
+            if fetched.encode() != known[name]:
+                raise SourceError(f'"{short_ref(name.decode(errors="replace"))}" was moved meanwhile. Try again.')
+            return fetched, commits[name].decode()
+        choose_ref(known, wanted)
     sha, ref = chosen[0]
     if wanted is None:
         symrefs: Mapping[Any, Any] = result.symrefs
@@ -187,15 +194,34 @@ def choose_ref(refs: Mapping[bytes, bytes], wanted: str) -> tuple[bytes, str]:
         return wanted.encode(), wanted
     found = [candidate for candidate in ref_names(wanted) if candidate in refs]
     if len(found) > 1:
-        raise SourceError(f'"{wanted}" is a branch and a tag: ask for "refs/heads/{wanted}" or "refs/tags/{wanted}".')
+        names = " or ".join(f'"{each.decode(errors="replace")}"' for each in found)
+        kinds = "a branch and a tag" if found == ref_names(wanted)[:2] else "the name of several refs"
+        raise SourceError(f'"{wanted}" is {kinds}: ask for {names}.')
     if found:
         return refs[found[0]], found[0].decode(errors="replace")
-    names = {
+    known = {
         short_ref(ref.decode(errors="replace")): True for ref in refs if ref.startswith((b"refs/heads/", b"refs/tags/"))
     }
-    hint = nearest(wanted, names)
-    short = " A commit must be given by its full id." if re.fullmatch(r"[0-9a-f]{7,39}", wanted) else ""
+    hint = nearest(wanted, known)
+    short = " A commit that no branch or tag points at must be given by its full id." if is_short_id(wanted) else ""
     raise SourceError(f'The repository has no branch or tag "{wanted}"{hint}.{short}')
+
+
+def ref_at(commits: Mapping[bytes, bytes], begin: str) -> bytes | None:
+    """Return a branch or tag at the one commit whose id begins so; None if there is none.
+
+    Raises SourceError if there are several.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, commit in sorted(commits.items()):
+        if commit.startswith(begin.encode()):
+            found.setdefault(commit, name)
+    if len(found) > 1:
+        some = ", ".join(
+            f"{commit.decode()} ({short_ref(name.decode(errors='replace'))})" for commit, name in [*found.items()][:10]
+        )
+        raise SourceError(f'"{begin}" is how several commits begin: {some}. Give more digits.')
+    return next(iter(found.values()), None)
 
 
 def no_head(url: str, refs: Mapping[bytes, bytes]) -> str:
