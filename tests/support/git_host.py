@@ -139,6 +139,15 @@ def push(work: Path, target: Path) -> str:
     return git(work, "rev-parse", "HEAD")
 
 
+def add_submodule(work: Path, url: str, path: str, source: Path) -> None:
+    """Add a submodule as "git submodule add" does, at the tip of a bare repository."""
+    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.path", path)
+    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.url", url)
+    git(work, "add", ".gitmodules")
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{git(source, 'rev-parse', 'main')},{path}")
+    git(work, "commit", "--quiet", "--message", "submodule")
+
+
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from local.git_server import GitServer
-from tests.support.git_host import Cloner, git, publish, push, tree
+from tests.support.git_host import Cloner, add_submodule, git, publish, push, tree
 from yo_dawg.checkout import Source, origin
 from yo_dawg.errors import SourceError
+from yo_dawg.workshop.git.addresses import related_source
 from yo_dawg.workshop.git.checkout import TreeEntry
-from yo_dawg.workshop.git.repository import Wanted, fetch_submodules, related_source
+from yo_dawg.workshop.git.repository import Wanted, fetch_submodules
 
 
 @pytest.mark.parametrize("url", ["ext::sh -c id", "file:///etc", "/etc", "--upload-pack=id", "http://other.example/x"])
@@ -54,15 +55,6 @@ def test_a_submodule_that_git_leaves_out_is_left_out_and_told(
     checkout = cloner(f"{host.url}/outer.git")
     assert [each for each in tree(checkout.root) if each.endswith(".py")] == ["good/inner.py", "outer.py"]
     assert any(re.search(words, each) for each in checkout.warnings), checkout.warnings
-
-
-def add_submodule(work: Path, url: str, path: str, source: Path) -> None:
-    """Add a submodule as "git submodule add" does, at the tip of a bare repository."""
-    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.path", path)
-    git(work, "config", "--file", ".gitmodules", f"submodule.{path}.url", url)
-    git(work, "add", ".gitmodules")
-    git(work, "update-index", "--add", "--cacheinfo", f"160000,{git(source, 'rev-parse', 'main')},{path}")
-    git(work, "commit", "--quiet", "--message", "submodule")
 
 
 def test_submodules_are_fetched(host: GitServer, cloner: Cloner) -> None:

@@ -37,5 +37,8 @@ def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
     if outside:
         text = "links that lead out of the repository were left out"
         answer["warnings"].append(summary(text, {path: repr(target) for path, target in outside.items()}, " -> "))
+    if answer["unfetched_lfs"]:
+        text = "files in Git LFS could not be fetched and are still pointers"
+        answer["warnings"].append(summary(text, answer["unfetched_lfs"], ": "))
     required = fetch_required(source, answer, wanted, job["project"], Path(job["sources"]))
     return {**answer, "outside_links": outside, "required": vars(required)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 OBJECT_KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 """gitformat-pack(5)."""
 
-LFS_POINTER = re.compile(rb"version https?://(?:git-lfs|hawser)\.github\.com/spec/v1\r?\n")
-"""How a pointer to a file in Git LFS begins; "hawser" was its first name."""
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+"""How a pointer to a file in Git LFS begins; it has less than 1,024 bytes (git-lfs, docs/spec.md)."""
 
 NONSENSE = (ValueError, AssertionError, LookupError, TypeError, OverflowError)
 """What Dulwich raises, beside its own errors, for what makes no sense."""
@@ -141,7 +140,7 @@ class Objects:
         finally:
             os.close(descriptor)
         self._known[name] = kind_number, size, path
-        if size < 1024 and LFS_POINTER.match(content := b"".join(pieces)):
+        if size < 1024 and (content := b"".join(pieces)).startswith(LFS_POINTER):
             self.pointers[name] = content
         return name
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import SCP_ADDRESS, Source, origin
+from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
+from yo_dawg.workshop.git.addresses import related_source
 from yo_dawg.workshop.git.checkout import (
     peel,
     shown,
@@ -43,15 +42,18 @@ def check_out(source: Source, wanted: Wanted) -> dict[str, Any]:
     fetched = fetch(source, wanted.ref, wanted.objects)
     commit, tree = peel(fetched)
     entries = tree_entries(fetched.objects, tree)
-    modules = small_file(fetched.objects, entries, b".gitmodules")
+    modules, lfs_config = (small_file(fetched.objects, entries, name) for name in (b".gitmodules", b".lfsconfig"))
     pointers = lfs_pointers(fetched.objects, entries)
     write_checkout(fetched.objects, entries, wanted.root)
-    fetch_lfs(source, pointers, wanted.root)
+    unfetched = fetch_lfs(source, pointers, lfs_config, wanted.root, wanted.objects)
     links = [entry for entry in entries if entry.is_submodule]
     warnings: list[str] = []
     for inner in fetch_submodules(source, wanted, links, modules) if links else ():
         warnings += inner["warnings"]
-    return {"commit": commit, "ref": fetched.ref, "tag": fetched.tag, "warnings": warnings}
+        unfetched |= {f"{inner['path']}/{path}": reason for path, reason in inner["unfetched_lfs"].items()}
+    return {
+        "commit": commit, "ref": fetched.ref, "tag": fetched.tag, "warnings": warnings, "unfetched_lfs": unfetched,
+    }  # fmt: skip
 
 
 MAX_SUBMODULES = 64
@@ -64,7 +66,7 @@ def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], 
     leave out ("git clone --recurse-submodules") is left out with a warning.
     """
     declared, warnings = read_gitmodules(modules)
-    answers: list[dict[str, Any]] = [{"warnings": warnings}]
+    answers: list[dict[str, Any]] = [{"warnings": warnings, "unfetched_lfs": {}}]
     for entry in links:
         what = f"the submodule {shown(entry.path)}"
         if entry.path not in declared:
@@ -84,7 +86,7 @@ def fetch_submodules(source: Source, outer: Wanted, links: Sequence[TreeEntry], 
             inner = check_out(theirs, Wanted(entry.name.hex(), target, outer.objects))
         except SourceError as error:
             raise SourceError(f"Cannot fetch the submodule {shown(entry.path)}. {error}") from None
-        answers.append(inner)
+        answers.append({**inner, "path": os.fsdecode(entry.path)})
     return answers
 
 
@@ -106,37 +108,3 @@ def read_gitmodules(text: bytes) -> tuple[dict[bytes, tuple[str, bytes]], list[s
         raise SourceError(f"The repository's .gitmodules cannot be read: {printable(str(error))}.") from None
     left = [each for each in sections if each not in names]
     return found, [f"the submodule {shown(each)} has no path or no url in .gitmodules: skipped" for each in left]
-
-
-def related_source(source: Source, url: str, what: str) -> Source:
-    """Return where a submodule or a requirement is cloned from, with the credentials that its server may see."""
-    if url.startswith(("./", "../")):
-        url = beside(source.url, url)
-    scheme, host, _ = origin(url)
-    here = origin(source.url)
-    if scheme == "ssh" and here[0] == "https" and host == here[1]:
-        # git@HOST:account/project, as developers write it, is the same repository at https://HOST/account/project.
-        short = SCP_ADDRESS.fullmatch(url)
-        where = short["path"] if short else urllib.parse.urlsplit(url).path
-        url = f"https://{urllib.parse.urlsplit(source.url).netloc}/{where.strip('/')}"
-    elif scheme not in ("https", "ssh") and origin(url) != here:
-        raise SourceError(
-            f"The {what} is at {printable(url)!r}: only https:// and SSH addresses are fetched, and relative ones."
-        )
-    if "@" in urllib.parse.urlsplit(url).netloc and scheme in ("https", "http"):
-        raise SourceError(f"The {what} has a user name or password in its address: take that out.")
-    # The credentials go along to the same server only.
-    return replace(source, url=url) if origin(url) == here else Source(url)
-
-
-def beside(url: str, relative: str) -> str:
-    """Resolve a submodule's relative address, as Git does: "../other" is beside the repository."""
-    base, separator = url.rstrip("/"), "/"
-    while relative.startswith(("./", "../")):
-        up, _, relative = relative.partition("/")
-        if up == "..":
-            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
-            if separator == ":" or cut < 0 or base[:cut].endswith(("/", ":/")):
-                raise SourceError(f"The repository's .gitmodules leads out of {url}.")
-            base, separator = base[:cut], base[cut]
-    return f"{base}{separator}{relative}"

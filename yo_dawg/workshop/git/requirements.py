@@ -17,8 +17,9 @@ from yo_dawg.checkout import Required
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.events import subdirectory_fault
 from yo_dawg.text import MAX_LINE, printable
-from yo_dawg.workshop.git.checkout import remove_outside_links
-from yo_dawg.workshop.git.repository import Wanted, check_out, related_source
+from yo_dawg.workshop.git.addresses import related_source
+from yo_dawg.workshop.git.checkout import remove_outside_links, summary
+from yo_dawg.workshop.git.repository import Wanted, check_out
 from yo_dawg.workshop.requirement_files import find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ def fetch_requirement(source: Source, requirement: GitRequirement, wanted: Wante
     theirs = related_source(source, requirement.url, f"requirement {requirement.name or requirement.url!r}")
     wanted.root.parent.mkdir(exist_ok=True)
     answer = check_out(theirs, wanted)
+    if answer["unfetched_lfs"]:
+        # A wheel is built from it, in which nobody would look for pointers.
+        raise SourceError(f"{summary('Files in Git LFS cannot be fetched', answer['unfetched_lfs'], ': ')}.")
     for path, target in remove_outside_links(wanted.root).items():
         print(f"{requirement.url}: the link {path!r} leads out of the repository, to {target!r}: left out", flush=True)
     print(f"{requirement.url} is required: {answer['ref']} is at commit {answer['commit']}", flush=True)
