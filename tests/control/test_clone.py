@@ -19,14 +19,15 @@ from tests.support.git_host import (
     server,
 )
 from tests.support.hand_made import pack_answer, refs_answer
-from yo_dawg.checkout import Checkout, Source
-from yo_dawg.control.clone import clone
-from yo_dawg.control.toolchain import Toolchain
+from tests.support.yard import lay_toolchain, put_toolchain
+from yo_dawg.checkout import Source
+from yo_dawg.control.git import Cloned, clone
+from yo_dawg.control.job import Job
 from yo_dawg.deadline import deadline
 from yo_dawg.errors import SourceError
 from yo_dawg.events import BuildRequest
 from yo_dawg.log import Log
-from yo_dawg.process import Command, Shell
+from yo_dawg.process import Command
 from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git
@@ -39,20 +40,18 @@ def host(tmp_path: Path) -> Iterator[GitServer]:
         yield git_host
 
 
-class Door:
-    """Clones as a build does, by a program of its own."""
-
-    def __init__(self, space: Workspace, shell: Shell) -> None:
-        self.space, self.shell = space, shell
-
-    def __call__(self, url: str, **fields: Any) -> Checkout:
-        toolchain = Toolchain(self.space.toolchain)  # Dulwich is among the tests' own packages
-        return clone(Source(url), BuildRequest("f", "project", **fields), toolchain, self.shell)
+Door = Callable[..., Cloned]
 
 
 @pytest.fixture
-def cloner(space: Workspace, shell: Shell) -> Door:
-    return Door(space, shell)
+def cloner(job: Job, tmp_path: Path) -> Door:
+    """What clones as a build does, by a program of its own."""
+    put_toolchain(lay_toolchain(tmp_path / "toolchain"), job.builder, job.store)
+
+    def run(url: str, **fields: Any) -> Cloned:
+        return clone(Source(url), BuildRequest("f", "project", **fields), job)
+
+    return run
 
 
 FILES = {"app.py": "", "folder/inner.py": "", "other/x": ""}
@@ -69,22 +68,18 @@ FILES = {"app.py": "", "folder/inner.py": "", "other/x": ""}
 def test_the_projects_folder_is_found(host: GitServer, cloner: Door, subdirectory: str, words: str | None) -> None:
     work = publish(host.root, "project", FILES)
     if words is None:
-        checkout = cloner(f"{host.url}/project.git", subdirectory=subdirectory)
-        assert checkout.project == checkout.root / subdirectory
-        assert checkout.commit == git(work, "rev-parse", "HEAD")
+        assert cloner(f"{host.url}/project.git", subdirectory=subdirectory).commit == git(work, "rev-parse", "HEAD")
     else:
         with pytest.raises(SourceError, match=words):
             cloner(f"{host.url}/project.git", subdirectory=subdirectory)
 
 
-def test_a_worker_that_dies_is_told_with_its_last_words(cloner: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    run: Callable[..., str] = Shell.run
+def test_a_program_that_dies_is_told_with_its_last_words(cloner: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(module: str, space: Workspace) -> Command:
+        return Command(["sh", "-c", "echo last words; kill -KILL $$"], space.root)
 
-    def die(self: Shell, command: Command) -> str:
-        return run(self, Command(["sh", "-c", "echo last words; kill -KILL $$"], command.cwd))
-
-    monkeypatch.setattr(Shell, "run", die)
-    with pytest.raises(SourceError, match="the clone was killed, most likely for lack of memory(?s:.)*last words"):
+    monkeypatch.setattr("yo_dawg.control.workshop.program", dying)
+    with pytest.raises(SourceError, match="was killed, most likely for lack of memory(?s:.)*last words"):
         cloner("https://git.example/project.git")
 
 
@@ -107,7 +102,7 @@ def test_a_server_that_drips_is_given_up_before_the_deadline(cloner: Door, log: 
 
     with (
         server(drip) as url,
-        deadline(6000, log),
+        deadline(20_000, log),
         pytest.raises(SourceError, match="nine tenths of this build's time"),
     ):
         cloner(f"{url}/x.git")

@@ -14,7 +14,6 @@ import pytest
 
 from tests.support.distributions import UV, make_wheel
 from tests.support.embedded import lay_out
-from tests.support.git_host import reply, server
 from tests.support.package_index import ADDRESS, BASIC, PASSWORD, Index, address
 from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout, Required

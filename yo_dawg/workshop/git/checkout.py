@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from yo_dawg.errors import SourceError
 from yo_dawg.trees import entries_below
-from yo_dawg.workshop.requirement_files import REQUIREMENT_FILES
 
 if TYPE_CHECKING:
     from yo_dawg.workshop.git.pack import Objects
