@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,14 +10,12 @@ import pytest
 
 from local.git_server import GitServer
 from tests.support.git_host import Cloner, git, needs_git, publish, push
-from yo_dawg.builder import Builder
 from yo_dawg.checkout import Source
-from yo_dawg.control.toolchain import Toolchain
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.workshop.git.requirements import GitRequirement
-from yo_dawg.workshop.package.install import Installed, look_at_requirements
+from yo_dawg.workshop.package.install import Installed, look_at_installed
 from yo_dawg.workshop.package.install import Installer as Installer_
 from yo_dawg.workspace import Workspace
 
@@ -101,9 +98,6 @@ class Installer:
         self.cloner = Cloner(space)
         (space.bin / "git").write_text("#!/bin/sh\necho git is called >&2\nexit 1\n")
         (space.bin / "git").chmod(0o755)
-        self.toolchain = Toolchain(space.toolchain)
-        self.toolchain.uv.parent.mkdir(parents=True)
-        self.toolchain.uv.symlink_to(Path(sys.executable).with_name("uv"))
         self.token = ""
 
     def online(self) -> Installer:
@@ -121,11 +115,10 @@ class Installer:
         url = f"{self.host.url}/project.git"
         checkout = self.cloner(Source(url, token=self.token), ref=ref)
         before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
-        builder = Builder("b", "arn", "r", "python3.13", "x86_64")
-        installer = Installer_(checkout, self.toolchain, builder, self.shell)
+        installer = Installer_(checkout, lambda: UV, "python3.13-x86_64", self.space, self.shell)
         try:
             installer.install(installer.space.staging)
-            return look_at_requirements(installer)
+            return look_at_installed(self.space.staging, checkout.required.origins)
         finally:
             after = {path: path.read_bytes() for path in before}
             assert after == before, "requirements files are put back"

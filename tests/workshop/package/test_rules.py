@@ -117,8 +117,8 @@ def test_a_pattern_that_matches_nothing_is_told(package: Package) -> None:
     [
         ("[tool.yo-dawg]\ndrop = [\n", "not valid TOML"),
         ("[tool.yo-dawg]\nkep = []\n", r"has no 'kep' \(did you mean \"keep\""),
-        ('[tool.yo-dawg]\nkeep = "pkg"\n', "keep in .* must be a list of patterns"),
-        ("[tool.yo-dawg]\ndrop = [1]\n", "drop in .* must be a list of patterns"),
+        ('[tool.yo-dawg]\nkeep = "pkg"\n', "keep in .* must be a list of texts"),
+        ("[tool.yo-dawg]\ndrop = [1]\n", "drop in .* must be a list of texts"),
         ("[tool.yo-dawg]\nruntime_boto3 = 1\n", "runtime_boto3 in .* must be true or false"),
         ('[tool.yo-dawg]\nruntime_boto3 = "yes"\n', "runtime_boto3 in .* must be true or false"),
         ("[tool.yo-dawg]\nruntime_boto = true\n", r"did you mean \"runtime_boto3\""),

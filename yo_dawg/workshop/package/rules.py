@@ -41,7 +41,7 @@ class Rules:
 def read_table(project: Path) -> Mapping[str, Any]:
     """Read [tool.yo-dawg] of a project's pyproject.toml; raise PackageError for what makes no sense.
 
-    What it may hold is in ``KEYS``: lists of patterns, and the flag ``runtime_boto3``.
+    What it may hold is in ``KEYS``: lists of patterns, of dependency groups, and the flag ``runtime_boto3``.
     """
     path = project / "pyproject.toml"
     text = path.read_bytes() if path.is_file() else b""
@@ -62,17 +62,17 @@ def read_table(project: Path) -> Mapping[str, Any]:
             raise PackageError(f"{name} in {where} must be true or false.")
         is_list = isinstance(value, list) and all(isinstance(each, str) and each.strip() for each in value)
         if KEYS[name] is list and not is_list:
-            raise PackageError(f'{name} in {where} must be a list of patterns, such as ["pkg/data/", "!*.json"].')
+            raise PackageError(f'{name} in {where} must be a list of texts, such as ["pkg/data/", "!*.json"].')
     return table
 
 
-KEYS: Mapping[str, type] = {"keep": list, "drop": list, "runtime_boto3": bool}
+KEYS: Mapping[str, type] = {"keep": list, "drop": list, "groups": list, "runtime_boto3": bool}
 """What [tool.yo-dawg] may hold."""
 
 
 def read_patterns(project: Path) -> dict[str, list[str]]:
     """Return the patterns, by "keep" and "drop", in a project's pyproject.toml; raise PackageError."""
-    return {name: value for name, value in read_table(project).items() if KEYS[name] is list}
+    return {name: value for name, value in read_table(project).items() if name in ("keep", "drop")}
 
 
 def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
