@@ -145,12 +145,11 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
             known = Manifest(
                 build=build_inputs(cloned.commit, request, targets, job),
                 result=made.result,
-                pinned=made.manifest.get("pinned") is True,
-                dependencies=made.manifest,
+                pinned=made.is_pinned,
             )
             for package in packages:
                 store_package(package, made.file, job)
-                store_manifest(package, known, job)
+                store_manifest(package, known, made.dependencies, job)
             deployments = deploy_all(packages, targets, request, job)
     return build_result(made.result, request, deployments, job)
 

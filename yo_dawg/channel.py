@@ -20,8 +20,11 @@ HEADER = struct.Struct("!QI")
 MAX_FILES = 200
 """Open files with one job; Linux takes 253 at once (SCM_MAX_FD, unix(7))."""
 
-MAX_ANSWER = 32_000_000
-"""Bytes; a package of 300,000 files is told of in less."""
+MAX_ANSWER = 4_000_000
+"""Bytes that the handler reads of an answer: once parsed, the worst of it takes 25 times as much memory."""
+
+MAX_KNOWN = 64_000_000
+"""Bytes that the workshop reads of what it once knew of a package; of 300,000 files it is less."""
 
 
 def send(channel: socket.socket, job: Mapping[str, Any], files: Mapping[str, int]) -> None:
@@ -55,10 +58,10 @@ def write_answer(file: int, answer: Mapping[str, Any]) -> None:
         opened.write(json.dumps(answer).encode())
 
 
-def read_answer(file: int) -> dict[str, Any]:
-    """Read an answer; raise ValueError if it is none, or too large."""
+def read_answer(file: int, limit: int = MAX_ANSWER) -> dict[str, Any]:
+    """Read an answer of no more bytes than the limit; raise ValueError if it is none."""
     size = os.fstat(file).st_size
-    if size > MAX_ANSWER:
+    if size > limit:
         raise ValueError(f"it is {size:,} bytes long")
     try:
         answer = json.loads(os.pread(file, size, 0))

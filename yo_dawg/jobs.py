@@ -47,8 +47,6 @@ class PackageJob:
     """A digest of what of the builder decides what is installed and pruned."""
     indexes: tuple[str, ...] = field(default=(), repr=False)
     """Addresses, with credentials, of private package indexes."""
-    manifest: Mapping[str, Any] | None = None
-    """What the workshop said of the package before, whose zip is then an open file."""
     may_be_unchanged: bool = False
     """Whether all but the dependencies is as it was: if these are too, there is nothing to make."""
 

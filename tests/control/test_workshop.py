@@ -269,11 +269,11 @@ def test_a_clones_ref_is_bounded_and_printable(job: Job, play: Play, capsys: pyt
 TARGET = Target.from_configuration(
     {"FunctionName": "api", "FunctionArn": "arn:aws:lambda:us-east-1:1:function:api", "CodeSha256": "x" * 43 + "="}
 )
-MANIFEST = Manifest("build", {"code_sha256": "old"}, pinned=True, dependencies={})
+MANIFEST = Manifest("build", {"code_sha256": "old"}, pinned=True)
 
 GOOD: dict[str, Any] = {
     "unzipped_bytes": 7, "files": 1, "largest": [["(project)", 7]], "dependencies": ["a==1"],
-    "dependency_records": {"a==1": "0" * 64}, "left_out": [], "warnings": ["one"], "manifest": {"pinned": True},
+    "dependency_records": {"a==1": "0" * 64}, "left_out": [], "warnings": ["one"], "pinned": True,
     "pruned": {"files": 1, "bytes": 2, "reasons": {"tests": 1}, "kept": {"b": "why"}},
 }  # fmt: skip
 
@@ -293,13 +293,11 @@ def test_what_a_package_is_said_to_be_is_told(job: Job, play: Play) -> None:
     play(package_that_says(json.dumps(GOOD)))
     made = build(job)
     assert isinstance(made, BuildOutput)
-    told = {
-        name: value for name, value in GOOD.items() if name not in ("unzipped_bytes", "files", "largest", "manifest")
-    }
+    told = {name: value for name, value in GOOD.items() if name not in ("unzipped_bytes", "files", "largest", "pinned")}
     package = {"zip_bytes": 7, "unzipped_bytes": 7, "files": 1, "largest": [["(project)", 7]]}
     head = {"commit": COMMIT, "ref": "main", "code_sha256": made.code_sha256}
     assert made.result == {**head, **told, "package": package}
-    assert made.manifest == {"pinned": True}
+    assert made.is_pinned
     assert made.code_sha256 == base64.b64encode(hashlib.sha256(b"the zip").digest()).decode()
 
 
@@ -336,12 +334,12 @@ def test_a_program_that_was_killed_made_no_package(job: Job, play: Play) -> None
         build(job)
 
 
-@pytest.mark.parametrize("manifest", [None, 1, "x", ["pinned"], [[]]])
-def test_a_manifest_that_is_none_is_left_out(job: Job, play: Play, manifest: object) -> None:
-    play(package_that_says(json.dumps({**GOOD, "manifest": manifest})))
+@pytest.mark.parametrize("pinned", [None, 1, "true", [True]])
+def test_only_true_is_pinned(job: Job, play: Play, pinned: object) -> None:
+    play(package_that_says(json.dumps({**GOOD, "pinned": pinned})))
     made = build(job)
     assert isinstance(made, BuildOutput)
-    assert made.manifest == {}
+    assert not made.is_pinned
 
 
 NAMES = sorted({*GOOD, "reasons", "kept", "files", "bytes"})

@@ -1,16 +1,21 @@
-"""What is known of a function's last package: what it was built from, and what the next build can take over."""
+"""What is known of a function's last package: what it was built from, and what the next build can take over.
+
+The first is the handler's own (bundles/FUNCTION/SHA256.json).  The second is the workshop's: the handler stores it and
+hands it on, and never looks into it (bundles/FUNCTION/SHA256.dependencies).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.builder import own_digest, runtime_versions
+from yo_dawg.channel import MAX_KNOWN
 from yo_dawg.control.archives import OpenFile, fetch_archive
-from yo_dawg.control.packages import Package, bundle_key
+from yo_dawg.control.packages import Package, bundle_key, dependencies_key
 from yo_dawg.control.toolchain import toolchain_inputs
 from yo_dawg.digests import digest_of
 from yo_dawg.errors import DeployError, YoDawgError
@@ -20,13 +25,13 @@ if TYPE_CHECKING:
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest
 
-FORMAT = 2
+FORMAT = 3
 """Of the stored object; one of another format is not read."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a package, stored beside it (bundles/FUNCTION/SHA256.json)."""
+    """What is known of a package, stored beside it."""
 
     build: str
     """Digest of all that decided what is in it, see ``build_inputs``."""
@@ -34,8 +39,6 @@ class Manifest:
     """What was told of it."""
     pinned: bool
     """Whether the package index has no say in what is installed: each version is spelled out."""
-    dependencies: Mapping[str, Any] = field(repr=False)
-    """The workshop's own, which this side does not look into."""
 
 
 def read_manifest(target: Target, job: Job) -> Manifest | None:
@@ -48,20 +51,27 @@ def read_manifest(target: Target, job: Job) -> Manifest | None:
     return None
 
 
-def store_manifest(package: Package, manifest: Manifest, job: Job) -> None:
+def store_manifest(package: Package, manifest: Manifest, dependencies: OpenFile, job: Job) -> None:
     """Store what is known of a package; without it the next build only takes longer."""
+    if dependencies.size > MAX_KNOWN:  # nobody would read it
+        return
     try:
+        job.store.upload(dependencies_key(package.key), dependencies.file, "application/json")
         job.store.upload_json(bundle_key(package.key), {"format": FORMAT, **vars(manifest)})
     except DeployError as error:
         job.log.say(f"Warning: the next build cannot take over the dependencies of this one: {error}")
 
 
-def fetch_package(target: Target, job: Job) -> OpenFile | None:
-    """Fetch what a function runs now; None if it is none of our packages, or cannot be had."""
+def fetch_previous(target: Target, job: Job) -> dict[str, OpenFile]:
+    """Fetch what a function runs now, and what the workshop knows of it; nothing if it cannot be had."""
     package = Package.of(target.name, target.code_sha256)
+    known = OpenFile(job.space.root)
     with contextlib.suppress(YoDawgError, OSError):
-        return fetch_archive(package.key, package.hex_digest, job.store, job.space.root)[1]
-    return None
+        if job.store.copy(dependencies_key(package.key), known.file) is None:
+            return {}
+        zipped = fetch_archive(package.key, package.hex_digest, job.store, job.space.root)[1]
+        return {"previous": zipped, "known": known} if zipped else {}
+    return {}
 
 
 def builder_inputs(job: Job) -> str:

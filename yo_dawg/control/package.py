@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.control.archives import ARCHIVES, OpenFile, as_code_sha256
 from yo_dawg.control.clients import aws_says
 from yo_dawg.control.functions import hide_environment
-from yo_dawg.control.manifests import Manifest, builder_inputs, fetch_package, may_be_unchanged
+from yo_dawg.control.manifests import Manifest, builder_inputs, fetch_previous, may_be_unchanged
 from yo_dawg.control.packages import fetch_from_aws
 from yo_dawg.control.toolchain import fetch_toolchain
 from yo_dawg.control.workshop import MAX_ENTRIES
@@ -40,15 +40,15 @@ class Materials:
 
     manifest: Manifest | None
     uv: Future[OpenFile]
-    previous: Future[OpenFile | None] | None
+    previous: Future[dict[str, OpenFile]] | None
     layers: Sequence[Future[list[OpenFile] | None]]
     """For each function its layers; None if one cannot be had."""
 
     def files(self, targets: Sequence[Target]) -> tuple[dict[str, OpenFile], tuple[ProvenFunction, ...]]:
         """Wait for the downloads; return the open files, and the functions that the package is proved for."""
         files = {"uv": self.uv.result()}
-        if self.previous and (package := self.previous.result()):
-            files["previous"] = package
+        if self.previous:
+            files |= self.previous.result()
         proven = []
         for target, fetched in zip(targets, self.layers, strict=True):
             layers = fetched.result()
@@ -74,7 +74,7 @@ def gather(targets: Sequence[Target], manifest: Manifest | None, job: Job) -> Ma
     return Materials(
         manifest=manifest,
         uv=job.workshop.fetch(fetch_toolchain, "uv", job),
-        previous=job.workshop.fetch(fetch_package, targets[0], job) if manifest else None,
+        previous=job.workshop.fetch(fetch_previous, targets[0], job) if manifest else None,
         layers=[job.workshop.fetch(fetch_layers, target.layers if is_proved else (), job) for target in targets],
     )
 
@@ -116,7 +116,6 @@ def package_job(
         runtime_dir=settings.runtime_dir,
         builder=builder_inputs(job),
         indexes=job.indexes,
-        manifest=manifest.dependencies if manifest else None,
         may_be_unchanged=manifest is not None and may_be_unchanged(manifest, cloned.commit, request, targets, job),
     )
     return question, files
@@ -131,7 +130,9 @@ class BuildOutput:
     """Reckoned here, of what is in the file."""
     result: Mapping[str, Any]
     """What build's answer says of it (contract §5)."""
-    manifest: Mapping[str, Any] = field(repr=False)
+    is_pinned: bool
+    """Whether the package index has no say in what is installed."""
+    dependencies: OpenFile
     """What the next build's workshop wants to know; nobody else reads it."""
 
 
@@ -143,9 +144,10 @@ def make_package(
     Raises DependencyError, BuildScriptError, PackageError, ConfigError.
     """
     question, files = package_job(request, targets, cloned, materials, job)
-    output = OpenFile(job.space.root)
+    output, dependencies = OpenFile(job.space.root), OpenFile(job.space.root)
+    files |= {"package": output, "dependencies": dependencies}
     try:
-        said = job.workshop.ask("package", question.to_json(), {**files, "package": output}, job.log, PackageError)
+        said = job.workshop.ask("package", question.to_json(), files, job.log, PackageError)
     except ConfigError:
         ARCHIVES.make_room(0)  # the disk may be full: the next invocation gets all of it
         raise
@@ -157,8 +159,7 @@ def make_package(
     told = package_result(said, job)
     told["package"]["zip_bytes"] = output.size
     result = {"commit": cloned.commit, "ref": cloned.ref, "code_sha256": digest, **told}
-    manifest = said.get("manifest")
-    return BuildOutput(output, digest, result, manifest if isinstance(manifest, dict) else {})
+    return BuildOutput(output, digest, result, said.get("pinned") is True, dependencies)
 
 
 def package_result(said: Mapping[str, Any], job: Job) -> dict[str, Any]:

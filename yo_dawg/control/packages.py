@@ -40,6 +40,11 @@ class Package:
         return in_hex(self.code_sha256)
 
 
+def dependencies_key(package: str) -> str:
+    """Return the key of what the workshop knows of the dependencies in the package with this key."""
+    return f"{bundle_key(package).removesuffix('.json')}.dependencies"
+
+
 def bundle_key(package: str) -> str:
     """Return the key of the bundle of the package with this key."""
     return f"bundles/{package.removeprefix('packages/').removesuffix('.zip')}.json"

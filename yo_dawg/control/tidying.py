@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from yo_dawg.control.clients import aws_says, pages
 from yo_dawg.control.ledger import KEPT_PACKAGES, KEPT_VERSIONS, NOT_DEPLOYED
-from yo_dawg.control.packages import Package, bundle_key
+from yo_dawg.control.packages import Package, bundle_key, dependencies_key
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
     keys = {Package.of(target.name, digest).key for digest in needed}
     if doomed := [key for key in stored if key not in keys]:
-        job.store.delete([*doomed, *map(bundle_key, doomed)])
+        job.store.delete([*doomed, *map(bundle_key, doomed), *map(dependencies_key, doomed)])
         job.log.quote(f"deleted {len(doomed)} old packages")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from local.git_server import GitServer
 from tests.support.git_host import Cloner, git, needs_git, publish, push
+from tests.support.wheels import UV
 from yo_dawg.checkout import Source
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Shell, child_environ

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yo_dawg.channel import write_answer
 from yo_dawg.disk import disk_troubles
 from yo_dawg.jobs import PackageJob
 from yo_dawg.process import Shell
@@ -43,7 +44,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
     if unread and work.job.proof == "warn":  # nobody installs these: it must be shown that they are not needed
         work = replace(work, job=replace(work.job, proof="require"))
     installer = make_installer(work, checkout)
-    previous = PreviousPackage.read(work.files.get("previous"), work.job.manifest, deflater)
+    previous = PreviousPackage.read(work.files.get("previous"), work.files.get("known"), deflater)
     cache = CompressedCache(deflater)
     if previous:
         cache.add_package(previous.zipped, previous.manifest.members)
@@ -57,6 +58,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
         proven = prove_package(work, dependencies, staging, ahead)
         written, sizes, manifest, more = zip_package(work, dependencies, proven, cache, ahead)
 
+    write_answer(work.files["dependencies"], manifest.to_json())
     versions = [warning for told in installer.told_versions for warning in told.warnings]
     return {
         **summary(dependencies.installed, proven, staging, sizes, written),
@@ -64,7 +66,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
             *checkout.warnings, *unread, *installer.settings.warnings, *versions, *dependencies.rules.warnings,
             *staging.told.warnings, *proven.warnings, *more,
         ],
-        "manifest": manifest.to_json(),
+        "pinned": manifest.pinned,
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yo_dawg.channel import MAX_KNOWN, read_answer
 from yo_dawg.trees import make_folders
 from yo_dawg.workshop.archive import Deflater, PackageZip, record_digest
 from yo_dawg.workshop.package.install import Installed, normal
@@ -89,12 +90,12 @@ class PreviousPackage:
     manifest: DependencyManifest
 
     @classmethod
-    def read(cls, file: int | None, manifest: Mapping[str, Any] | None, deflater: Deflater) -> PreviousPackage | None:
-        """Read the zip in an open file and its manifest; None if there is none, or it makes no sense."""
-        if file is None or manifest is None:
+    def read(cls, file: int | None, known: int | None, deflater: Deflater) -> PreviousPackage | None:
+        """Read a zip and its manifest in open files; None if there are none, or they make no sense."""
+        if file is None or known is None:
             return None
         with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile, OSError):
-            return cls(PackageZip(file, deflater), DependencyManifest.from_json(manifest))
+            return cls(PackageZip(file, deflater), DependencyManifest.from_json(read_answer(known, MAX_KNOWN)))
         return None
 
 

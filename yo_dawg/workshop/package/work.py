@@ -17,7 +17,8 @@ class Work:
 
     job: PackageJob
     files: Mapping[str, int]
-    """Descriptors of the open files that came with it: "uv", "previous", "package", and layers."""
+    """Descriptors of the open files that came with it, by name: "uv", "previous" and what is "known" of it, layers; and
+    to write into, "package" and "dependencies"."""
     space: Workspace
     shell: Shell
     report: Report
