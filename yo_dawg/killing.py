@@ -11,7 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 3, 4, 36
 """prctl(2), linux/prctl.h."""
 
 M_MMAP_THRESHOLD = -3
@@ -38,6 +38,12 @@ def protect_process() -> bool:
     child leaves behind when it ends, and so can find and kill all of it.  Says whether both took.
     """
     return all([prctl(PR_SET_DUMPABLE, 0), prctl(PR_SET_CHILD_SUBREAPER, 1)])
+
+
+def is_dumpable() -> bool | None:
+    """Say whether children can read this process's memory; None where nobody can tell (macOS has no prctl)."""
+    function = getattr(libc(), "prctl", None)
+    return None if function is None else function(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0
 
 
 def give_back_memory() -> None:
@@ -68,18 +74,20 @@ def kill_leftovers() -> None:
                 send_signal(pid, signal.SIGKILL)
 
 
-def is_extension(pid: int) -> bool:
+def is_extension(pid: int, opt: str = "/opt") -> bool:
     """Say whether a process is one of Lambda's extensions: these run from /opt, where no build can write.
 
-    One that is a script is run by an interpreter from elsewhere: its command line names it, first or after that.
+    One that is a script is run by an interpreter from elsewhere: its command line names it, first or after that and
+    the interpreter's options.
     """
     try:
-        if os.readlink(f"/proc/{pid}/exe").startswith("/opt/"):
+        if os.readlink(f"/proc/{pid}/exe").startswith(f"{opt}/"):
             return True
-        arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")[:2]
+        arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")[:4]
     except PermissionError:
         return False
-    return any(re.fullmatch(rb"/opt/extensions/[^/]+", each) and os.path.isfile(each) for each in arguments)
+    place = re.compile(re.escape(os.fsencode(opt)) + rb"/extensions/[^/]+")
+    return any(place.fullmatch(each) and os.path.isfile(each) for each in arguments)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
