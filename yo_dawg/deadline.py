@@ -41,7 +41,7 @@ def deadline(milliseconds: int, log: Log) -> Iterator[None]:
         raise DeadlineError(
             f'Out of time in "{log.stage}"{at}: {time.monotonic() - started:.0f} s of the {available:.0f} s that this '
             f"invocation had are gone ({spent or 'none before it'}). If it did not hang, raise timeout "
-            f'(at most 900) or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".{error}'
+            f'or memory_size, which buys CPU too, in config.ini and run "./deploy.sh bootstrap".{error}'
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
