@@ -69,6 +69,8 @@ class Settings:
     """SSH host keys, one a line, beside those that the large hosts publish."""
     index_secret: str = ""
     """Name of the Secrets Manager secret that holds addresses of private package indexes, or ""."""
+    keep_versions: int | None = None
+    """How many of a function's published versions stay, beside those that an alias names; None: all."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -86,6 +88,13 @@ class Settings:
             if value not in choices:
                 wrong.append(f"{name.lower()} is {value!r}, not one of {', '.join(choices)}")
             return value
+
+        def count(name: str) -> int | None:
+            value = get(name) or "all"
+            if value != "all" and not re.fullmatch(r"[1-9][0-9]{0,5}", value):
+                wrong.append(f"{name.lower()} is {value!r}, neither a number from 1 on nor all")
+                return None
+            return None if value == "all" else int(value)
 
         base_url = get("BASE_URL", required=True)
         token_secret = get("TOKEN_SECRET")
@@ -113,6 +122,7 @@ class Settings:
             deploy_key_secret=deploy_key_secret,
             known_hosts=known_hosts,
             index_secret=get("INDEX_SECRET"),
+            keep_versions=count("KEEP_VERSIONS"),
             tmp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # Lambda's one writable directory
             tmp_is_ours=environ.get("LAMBDA_TASK_ROOT") == str(HERE) == "/var/task" and not os.access("/", os.W_OK),
             client=client,

@@ -1,19 +1,25 @@
-"""Deleting the packages that nobody will put back any more."""
+"""Deleting the packages that nobody will put back any more, and the versions that nobody wants to keep."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from yo_dawg.control.clients import aws_says, pages
 from yo_dawg.control.ledger import KEPT_PACKAGES, KEPT_VERSIONS, NOT_DEPLOYED
 from yo_dawg.control.packages import Package, bundle_key, dependencies_key
 from yo_dawg.errors import DeployError
+from yo_dawg.events import VERSION
 
 if TYPE_CHECKING:
     from yo_dawg.control.clients import Aws
     from yo_dawg.control.functions import Target
     from yo_dawg.control.job import Job
     from yo_dawg.control.ledger import Ledger
+
+
+OURS = "yo-dawg: "
+"""How the description of a version begins that this program has published."""
 
 
 def tidy(target: Target, ledger: Ledger, job: Job) -> None:
@@ -38,19 +44,60 @@ def versions_code(name: str, aws: Aws) -> set[str]:
     with aws_says(f"list the versions of {name}"):
         versions = list(pages(aws.functions.list_versions_by_function, "Versions", name))
         aliases = list(pages(aws.functions.list_aliases, "Aliases", name))
-    numbered = [each for each in versions if each["Version"] != "$LATEST"]
-    last = sorted(numbered, key=lambda each: int(each["Version"]))[-KEPT_VERSIONS:]
-    named = {
+    numbered = [each for each in versions if VERSION.fullmatch(each["Version"])]
+    last = sorted(numbered, key=version_number)[-KEPT_VERSIONS:]
+    named = named_versions(aliases)
+    return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
+
+
+def named_versions(aliases: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the versions that aliases name, also those that get a share of the traffic."""
+    return {
         version
         for each in aliases
         for version in (each["FunctionVersion"], *(each.get("RoutingConfig") or {}).get("AdditionalVersionWeights", {}))
     }
-    return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
+
+
+def tidy_versions(target: Target, ledger: Ledger, job: Job) -> None:
+    """Delete what we have published of a function, but for the last versions (keep_versions) and what is in use.
+
+    In use is what an alias names, and what was deployed last.  Versions of others stay.
+    """
+    kept, name = job.settings.keep_versions, target.name
+    if kept is None:
+        return
+    with aws_says(f"list the versions of {name}"):
+        versions = list(pages(job.aws.functions.list_versions_by_function, "Versions", name))
+        aliases = list(pages(job.aws.functions.list_aliases, "Aliases", name))
+    numbered = sorted((each for each in versions if VERSION.fullmatch(each["Version"])), key=version_number)
+    used = {*named_versions(aliases), ledger.entry.version}
+    doomed = [
+        each["Version"]
+        for each in numbered[:-kept]
+        if each["Version"] not in used and str(each.get("Description", "")).startswith(OURS)
+    ]
+    refused = ""
+    for version in doomed:
+        try:
+            with aws_says(f"delete version {version} of {name}"):
+                job.aws.functions.delete_function(FunctionName=name, Qualifier=version)
+            job.log.quote(f"deleted version {version}")
+        except DeployError as error:  # what makes use of it, Lambda knows: the others can go all the same
+            refused = str(error)
+    if refused:
+        raise DeployError(refused)
+
+
+def version_number(version: Mapping[str, Any]) -> int:
+    """Return a published version's number."""
+    return int(version["Version"])
 
 
 def tidy_up(target: Target, ledger: Ledger, job: Job) -> None:
     """Tidy up, if it can be done: a deployment stands without it."""
-    try:
-        tidy(target, ledger, job)
-    except DeployError as error:
-        job.log.say(f"Warning: old packages were not deleted: {error}")
+    for what, clean in (("versions", tidy_versions), ("packages", tidy)):
+        try:
+            clean(target, ledger, job)
+        except DeployError as error:
+            job.log.say(f"Warning: old {what} were not deleted: {error}")
