@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from yo_dawg.errors import DeployError, OutOfTime
+from yo_dawg.control.models import see_all, too_old
+from yo_dawg.errors import ConfigError, DeployError, OutOfTime
 
 if TYPE_CHECKING:
     from yo_dawg.errors import YoDawgError
@@ -23,6 +25,29 @@ CHANGED = ("ResourceConflictException", "PreconditionFailedException")
 
 BUSY = (*CHANGED, "TooManyRequestsException")
 """Lambda's "not now"."""
+
+DENIED = ("AccessDenied", "AccessDeniedException", "403")
+"""What S3, the others, and a HEAD of S3 call a missing permission."""
+
+KMS_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(?:key|alias)/[A-Za-z0-9/_-]+")
+
+NOT_YET_RUN = """
+TooManyRequests ResourceConflict ResourceNotReady CodeArtifactUserPending
+SnapStartNotReady SnapStartTimeout SnapStartRegenerationFailure
+ENINotReady ENILimitReached EC2Throttled EC2Unexpected SubnetIPAddressLimitReached
+EFSMountConnectivity EFSMountTimeout S3FilesMountConnectivity S3FilesMountTimeout
+"""
+"""Why Invoke did not run a function, though it may soon: what it runs on is not ready, or there is too much of it."""
+
+NOT_RUN = """
+AccessDenied ResourceNotFound ServiceQuotaExceeded NoPublishedVersion ModeNotSupported
+InvalidParameterValue InvalidRequestContent UnsupportedMediaType RequestTooLarge
+SerializedRequestEntityTooLarge DurableExecutionAlreadyStarted
+KMSAccessDenied KMSDisabled KMSInvalidState KMSNotFound
+EC2AccessDenied InvalidSecurityGroupID InvalidSubnetID EFSMountFailure S3FilesMountFailure
+InvalidRuntime RuntimeAliasDeleted RuntimeVersionDeleted CodeArtifactUserFailed CodeArtifactUserDeleted
+"""
+"""Why Invoke does not run a function before somebody mends something else than its code."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,9 @@ def make_clients() -> Aws:
         # Short time-outs and few tries: the deadline, not a hung socket, decides when we give up.
         config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 4})
         make = functools.partial(boto3.client, config=config)
-        return Aws(s3=make("s3"), functions=make("lambda"), make=make)
+        made = Aws(s3=make("s3"), functions=make("lambda"), make=make)
+        see_all(made.functions)
+        return made
     finally:
         gc.enable()
 
@@ -73,26 +100,71 @@ def patient(aws: Aws, seconds: float) -> Aws:
 
 
 @contextlib.contextmanager
-def aws_says(doing: str, error_type: type[YoDawgError] = DeployError) -> Iterator[None]:
-    """Turn AWS's refusals and network failures into an error that says what was being done."""
-    from botocore.exceptions import BotoCoreError, ClientError
+def aws_says(
+    doing: str, error_type: type[YoDawgError] = DeployError, find_key: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Turn AWS's refusals and network failures into an error that says what was being done.
+
+    ``find_key`` says which key of KMS is in use there: it is asked where AWS refuses that and does not name it.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown error")
         text = error.response.get("Error", {}).get("Message", "")
-        hint = ""
-        if code in ("AccessDenied", "AccessDeniedException", "403"):
-            hint = ' The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
-        if code in ("CodeVerificationFailedException", "InvalidCodeSignatureException"):
-            hint = (
-                " It takes signed code only, and yo-dawg signs nothing: let its code signing configuration warn "
-                "(UntrustedArtifactOnDeployment), or take that configuration away."
-            )
+        hint = refusal_advice(str(code), str(text), find_key)
         raise error_type(f"Cannot {doing}: AWS answered {code}: {text.rstrip('.')}.{hint}") from None
+    except ParamValidationError as error:
+        raise ConfigError(f"Cannot {doing}: {too_old(f'what that takes ({error})')}") from None
     except BotoCoreError as error:
         raise error_type(f"Cannot {doing}: {error}.") from None
+
+
+def refusal_advice(code: str, text: str, find_key: Callable[[], object] = lambda: None) -> str:
+    """Return what to do about a refusal, as a sentence that follows it; "" if that is not known."""
+    if re.search(r"\bkms\b", text, re.IGNORECASE) or code.startswith("KMS"):
+        return kms_advice(code, text, find_key)
+    if code in DENIED:
+        return ' The builder\'s role lacks the permission: run "./deploy.sh bootstrap" to bring it up to date.'
+    if code in ("CodeVerificationFailedException", "InvalidCodeSignatureException"):
+        return (
+            " It takes signed code only, and yo-dawg signs nothing: let its code signing configuration warn "
+            "(UntrustedArtifactOnDeployment), or take that configuration away."
+        )
+    return ""
+
+
+def kms_advice(code: str, text: str, find_key: Callable[[], object]) -> str:
+    """Return what to do where KMS refuses a key, which it does not always name."""
+    found = KMS_KEY.search(text)
+    name = found[0] if found else ""
+    with contextlib.suppress(Exception):  # AWS's refusal is the news, not that of a question about it
+        name = name or str(find_key() or "")
+    key = f"the key {name}" if name else "the customer key that it is encrypted with"
+    if code not in DENIED and "AccessDenied" not in code:
+        return f" Look at {key} in KMS: it must be there, and enabled."
+    add = f"add {name}" if KMS_KEY.fullmatch(name) else "add its ARN"
+    return (
+        f" KMS does not let the builder's role use {key}: {add} to kms_keys in config.ini and run "
+        '"./deploy.sh bootstrap"; the policy of the key itself must allow this account or this role, too.'
+    )
+
+
+def is_denied(error: Exception) -> bool:
+    """Say whether AWS refused for want of a permission."""
+    return error_code(error) in DENIED
+
+
+def may_still_run(error: Exception) -> bool | None:
+    """Say whether a function that was not run may be run soon; None if it was run, or nobody knows."""
+    from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+
+    if not isinstance(error, ClientError):  # the request was not even sent, or there is no telling
+        return True if isinstance(error, (ConnectTimeoutError, EndpointConnectionError)) else None
+    code = error_code(error).removesuffix("Exception")
+    return True if code in NOT_YET_RUN.split() else False if code in NOT_RUN.split() else None
 
 
 def error_code(error: Exception) -> str:

@@ -23,7 +23,11 @@ def read_secret(aws: Aws, name: str, key: str) -> str:
     """Read the secret that config.ini names under a key; "" if it names none."""
     if not name:
         return ""
-    with aws_says(f"read the secret {name} ({key} in config.ini)", ConfigError):
+
+    def find_key() -> object:
+        return aws.secrets.describe_secret(SecretId=name).get("KmsKeyId")
+
+    with aws_says(f"read the secret {name} ({key} in config.ini)", ConfigError, find_key):
         answer = aws.secrets.get_secret_value(SecretId=name)
     binary = answer.get("SecretBinary", b"").decode(errors="replace")
     return str(answer.get("SecretString") or binary)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from yo_dawg.control.clients import aws_says, error_code
+from yo_dawg.control.clients import aws_says, error_code, is_denied
 from yo_dawg.digests import in_base64, in_hex
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
-    pass
+    from contextlib import AbstractContextManager
+
+
+SECONDS_TO_BE_ALLOWED = 60.0
+"""How long IAM may take until a new role's policies hold everywhere; a minute is far more than is usual."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,31 @@ class Store:
         # ExpectedBucketOwner: a bucket of the same name in someone else's account is refused.
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}", "ExpectedBucketOwner": self.owner}
 
+    def _says(self, doing: str) -> AbstractContextManager[None]:
+        """Turn AWS's refusals into errors, see ``aws_says``."""
+        return aws_says(doing, find_key=self._key)
+
+    def _key(self) -> object:
+        """Return the key of KMS with which the bucket encrypts, if S3 tells us."""
+        found = self.s3.get_bucket_encryption(Bucket=self.bucket, ExpectedBucketOwner=self.owner)
+        (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+        return rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+
+    def wait_until_allowed(self, key: str) -> None:
+        """Wait until the role may read and list: what IAM was just told takes a while to hold everywhere."""
+        until = time.monotonic() + SECONDS_TO_BE_ALLOWED
+        pause = 1.0
+        with self._says(f"read {self.uri(key)}"):
+            while True:
+                try:
+                    self._ask(self.s3.head_object, key)
+                    return
+                except self.s3.exceptions.ClientError as error:
+                    if not is_denied(error) or time.monotonic() + pause > until:
+                        raise
+                time.sleep(pause)
+                pause = min(2 * pause, 10.0)
+
     def download(self, key: str, target: Path) -> str | None:
         """Copy an object to a file, in pieces, and return its SHA-256 in hex; None if there is no such object."""
         with target.open("wb") as file:
@@ -42,7 +72,7 @@ class Store:
 
     def copy(self, key: str, file: IO[bytes]) -> str | None:
         """Copy an object to an open file; else as ``download``."""
-        with aws_says(f"read {self.uri(key)}"):
+        with self._says(f"read {self.uri(key)}"):
             found = self._ask(self.s3.get_object, key)
             if found is None:
                 return None
@@ -57,7 +87,7 @@ class Store:
 
         One without any is not ours: we store none without.
         """
-        with aws_says(f"look for {self.uri(key)}"):
+        with self._says(f"look for {self.uri(key)}"):
             found = self._ask(self.s3.head_object, key, ChecksumMode="ENABLED")
         if found is None:
             return False
@@ -87,7 +117,7 @@ class Store:
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Return a small object and its ETag; None if there is no such object."""
-        with aws_says(f"read {self.uri(key)}"):
+        with self._says(f"read {self.uri(key)}"):
             found = self._ask(self.s3.get_object, key)
             return found and (found["Body"].read(), found["ETag"])
 
@@ -97,7 +127,7 @@ class Store:
         S3 compares and writes in one step (the S3 user guide, "conditional writes").
         """
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        with aws_says(f"write {self.uri(key)}"):
+        with self._says(f"write {self.uri(key)}"):
             try:
                 self.s3.put_object(
                     **self._where(key), **condition, Body=content, ContentType="application/json",
@@ -109,16 +139,22 @@ class Store:
                 raise
         return True
 
+    def encryption(self, key: str) -> str:
+        """Say how S3 encrypts an object."""
+        with self._says(f"look for {self.uri(key)}"):
+            found = self.s3.head_object(**self._where(key))
+        return f"S3 encrypts with {found.get('SSEKMSKeyId') or found.get('ServerSideEncryption') or 'nothing'}"
+
     def packages(self, function: str) -> list[str]:
         """Return the keys of a function's stored packages."""
         where = {"Bucket": self.bucket, "Prefix": f"{self.prefix}/packages/{function}/"}
-        with aws_says(f"list the packages of {function}"):
+        with self._says(f"list the packages of {function}"):
             found = self.s3.list_objects_v2(**where, ExpectedBucketOwner=self.owner)
         return [each["Key"].removeprefix(f"{self.prefix}/") for each in found.get("Contents", [])]
 
     def object_version(self, key: str) -> str:
         """Return the version of an object that Lambda is to go on reading; raise DeployError if there is none."""
-        with aws_says(f"look for {self.uri(key)}"):
+        with self._says(f"look for {self.uri(key)}"):
             version = self.s3.head_object(**self._where(key)).get("VersionId")
         if version in (None, "null"):
             raise DeployError(
@@ -132,7 +168,7 @@ class Store:
         refused = []
         for start in range(0, len(keys), 1000):  # S3 takes no more at once
             objects = [{"Key": f"{self.prefix}/{key}"} for key in keys[start : start + 1000]]
-            with aws_says(f"delete {len(keys)} old objects"):
+            with self._says(f"delete {len(keys)} old objects"):
                 answer = self.s3.delete_objects(
                     Bucket=self.bucket, ExpectedBucketOwner=self.owner, Delete={"Objects": objects, "Quiet": True}
                 )
@@ -145,7 +181,7 @@ class Store:
         body.seek(0)
         sha256 = sha256 or in_base64(hashlib.file_digest(cast(io.BufferedIOBase, body), "sha256"))
         body.seek(0)
-        with aws_says(f"write {self.uri(key)}"):
+        with self._says(f"write {self.uri(key)}"):
             self.s3.put_object(**self._where(key), Body=body, ChecksumSHA256=sha256, ContentType=content_type)
 
     def upload_json(self, key: str, value: object) -> None:
