@@ -15,6 +15,8 @@ class ProvenFunction:
     handler: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Its environment variables."""
+    has_environment: bool = True
+    """Whether these could be read: without them it proves nothing that an import fails."""
     memory_mb: int = 128
     log_group: str = ""
     layers: tuple[str, ...] = ()

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from yo_dawg.control.clients import CHANGED, aws_says, error_code, insist
-from yo_dawg.control.functions import Target, describe_function, look_at_alias, wait_until_updated
+from yo_dawg.control.functions import (
+    Target,
+    describe_function,
+    look_at_alias,
+    publish_latest,
+    wait_until_published,
+    wait_until_updated,
+)
 from yo_dawg.control.packages import Package, keep_present
 from yo_dawg.control.tidying import tidy_up
 from yo_dawg.control.trial import NotRun, run_test
@@ -45,13 +52,15 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
         raise DeployError(
             f"Somebody else has updated {target.name} since this build began. Build again if this commit is to win."
         )
-    warnings = keep_present(target, request, job) if changes else []
+    warnings = [*target.warnings, *(keep_present(target, request, job) if changes else [])]
     running = update_and_test(package, target, request, job)
     version = "$LATEST"
     if isinstance(request, RollbackRequest) and request.to and VERSION.fullmatch(request.to):
         version = request.to
     elif request.publish or request.alias:
         version = publish(running, package, job.aws)
+    if running.kind.on_capacity_provider:
+        publish_latest(running, job.aws)
     moved = request.alias is not None and point_alias(target, request.alias, version, job.aws)
     if moved or changes:
         tag(target, package, job)
@@ -185,9 +194,7 @@ def publish(running: Target, package: Package, aws: Aws) -> str:
         ),
     )
     version = str(answer["Version"])
-    published = wait_until_updated(aws, running.name, version)
-    if published.state not in ("Active", "Inactive"):
-        raise DeployError(f"Version {version} of {running.name} cannot be invoked: it is {published.state}.")
+    wait_until_published(aws, running.name, version)
     return version
 
 
@@ -247,7 +254,8 @@ def what_runs(target: Target, package: Package, aws: Aws) -> str:
 
 def rehearse(package: Package, target: Target, job: Job) -> Deployment:
     """Say what would be deployed."""
-    return Deployment("built", target.name, target.arn, package.code_sha256, job.store.uri(package.key))
+    uri = job.store.uri(package.key)
+    return Deployment("built", target.name, target.arn, package.code_sha256, uri, warnings=tuple(target.warnings))
 
 
 def deploy_all(

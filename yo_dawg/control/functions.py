@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import aws_says, insist
-from yo_dawg.errors import DeployError
+from yo_dawg.control.clients import KMS_KEY, aws_says, error_code, insist, may_still_run
+from yo_dawg.control.kinds import LATEST_PUBLISHED, Kind, state_fault
+from yo_dawg.control.models import accepts, too_old
+from yo_dawg.errors import ConfigError, DeployError
 from yo_dawg.events import FUNCTION, function_name
 
 if TYPE_CHECKING:
@@ -56,15 +58,37 @@ class Target:
     """The alias that the request names, if it is there."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Its environment variables."""
+    environment_error: str | None = None
+    """Why Lambda does not show us these."""
+    kms_key: str = ""
+    """The key that they are encrypted with, if it is one of the customer's."""
     architecture: str = "x86_64"
     memory_mb: int = 128
     log_group: str = ""
+    kind: Kind = field(default_factory=Kind)
+    snapshot: str | None = None
+    """Of a version: On once its snapshot has been taken (SnapStart), else Off."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever builds it should know."""
+        if self.environment_error is None:
+            return []
+        key = self.kms_key or (found[0] if (found := KMS_KEY.search(self.environment_error)) else "")
+        return [
+            f"the environment variables of {self.name} cannot be decrypted by the builder "
+            f"({self.environment_error.rstrip('.')}): its import can only be tried without them, and that it fails "
+            f'proves nothing. Add {key or "the ARN of their key"} to kms_keys in config.ini and run "./deploy.sh '
+            'bootstrap"; the policy of the key itself must allow this account or this role, too'
+        ]
 
     @classmethod
     def from_configuration(cls, answer: Mapping[str, Any]) -> Target:
         """Read the answer of GetFunctionConfiguration."""
         status = answer.get("LastUpdateStatus")
         state = str(answer.get("State", "Active"))
+        variables = answer.get("Environment") or {}
+        refusal = variables.get("Error")
         return cls(
             name=answer["FunctionName"],
             arn=answer["FunctionArn"],
@@ -73,13 +97,17 @@ class Target:
             code_sha256=answer.get("CodeSha256", ""),
             revision=answer.get("RevisionId"),
             layers=tuple(each["Arn"] for each in answer.get("Layers") or ()),
-            state=state if state != "Failed" else f"Failed ({answer.get('StateReason', 'no reason given')})",
+            state=state if state_fault(state) is None else f"{state} ({answer.get('StateReason', 'no reason given')})",
             busy=status == "InProgress" or state == "Pending",
             failure=str(answer.get("LastUpdateStatusReason", "no reason given")) if status == "Failed" else None,
-            environment=answer.get("Environment", {}).get("Variables", {}),
+            environment=variables.get("Variables") or {},
+            environment_error=str(refusal.get("Message") or refusal.get("ErrorCode")) if refusal else None,
+            kms_key=str(answer.get("KMSKeyArn") or ""),
             architecture=(answer.get("Architectures") or ["x86_64"])[0],
             memory_mb=int(answer.get("MemorySize", 128)),
             log_group=(answer.get("LoggingConfig") or {}).get("LogGroup", f"/aws/lambda/{answer['FunctionName']}"),
+            kind=Kind.from_configuration(answer),
+            snapshot=(answer.get("SnapStart") or {}).get("OptimizationStatus"),
         )
 
 
@@ -127,8 +155,13 @@ def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
             f"{builder.architecture}, and what it builds fits only that. "
             f"{sibling_advice(aws, f'{runtime}-{target.architecture}')}"
         )
-    if target.state not in ("Active", "Inactive", "Pending"):
-        raise DeployError(f"{name} is {target.state}: mend it first, or delete it and create it anew.")
+    if fault := state_fault(target.state):
+        raise DeployError(f"{name} cannot be updated: {fault}.")
+    if target.kind.on_capacity_provider and not accepts(aws.functions, "PublishVersion", "PublishTo"):
+        raise ConfigError(
+            f"{name} runs on a capacity provider, so what is built must be published for its callers: "
+            f"{too_old('PublishTo of PublishVersion')}"
+        )
     return target
 
 
@@ -163,11 +196,23 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
         ),
     )
     if request.test_event is not None:
-        insist(
-            f"invoke {name} with the test event",
-            lambda: aws.functions.invoke(FunctionName=name, InvocationType="DryRun"),
-        )
+        if fault := target.kind.test_event_fault:
+            raise DeployError(f"{name} cannot be tried with a test event: {fault}. Build it without test_event.")
+        if target.state == "ActiveNonInvocable":
+            raise DeployError(f"{name} cannot be tried with a test event: it is {target.state}.")
+        insist(f"invoke {name} with the test event", lambda: rehearse_invocation(target, aws))
     return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
+
+
+def rehearse_invocation(target: Target, aws: Aws) -> None:
+    """Ask Lambda whether we may invoke a function, also one that is not ready to be invoked: it would wake then."""
+    from botocore.exceptions import ClientError
+
+    try:
+        aws.functions.invoke(FunctionName=target.name, InvocationType="DryRun", **target.kind.qualifier)
+    except ClientError as error:
+        if not may_still_run(error) or error_code(error) == "TooManyRequestsException":
+            raise
 
 
 def rehearsal_zip() -> bytes:
@@ -197,6 +242,47 @@ def wait_until_updated(aws: Aws, name: str, version: str | None = None) -> Targe
         time.sleep(pause)
         pause = min(2 * pause, 1.0)  # Lambda takes 15 such questions a second of a whole account
     return target
+
+
+SECONDS_FOR_SNAPSHOT = 60.0
+"""How long to wait for the word that a version has a snapshot, once it can be invoked."""
+
+
+def wait_until_published(aws: Aws, name: str, version: str) -> Target:
+    """Wait until a version can be invoked, and has its snapshot if it is to have one (SnapStart); raise DeployError."""
+    published = wait_until_updated(aws, name, version)
+    until = time.monotonic() + SECONDS_FOR_SNAPSHOT
+    while published.kind.has_snapshots and published.snapshot == "Off" and time.monotonic() < until:
+        if state_fault(published.state):
+            break
+        time.sleep(1.0)
+        published = wait_until_updated(aws, name, version)
+    if published.state not in ("Active", "Inactive"):
+        what = "Its snapshot could not be taken (SnapStart)" if published.kind.has_snapshots else "It cannot be invoked"
+        raise DeployError(f"Version {version} of {name} is of no use. {what}: it is {published.state}.")
+    return published
+
+
+def publish_latest(running: Target, aws: Aws) -> None:
+    """Let those who name no version of a function on a capacity provider get what $LATEST is now; raise DeployError.
+
+    That is what UpdateFunctionCode alone does for any other function.
+    """
+    name = running.name
+    try:
+        published = Target.from_configuration(
+            aws.functions.get_function_configuration(FunctionName=name, Qualifier=LATEST_PUBLISHED)
+        )
+    except aws.functions.exceptions.ClientError:  # there is none yet, or the refusal below says more
+        published = None
+    if published is None or published.code_sha256 != running.code_sha256:
+        insist(
+            f"publish {name} as {LATEST_PUBLISHED}",
+            lambda: aws.functions.publish_version(
+                FunctionName=name, CodeSha256=running.code_sha256, PublishTo="LATEST_PUBLISHED"
+            ),
+        )
+    wait_until_published(aws, name, LATEST_PUBLISHED)
 
 
 def hide_environment(target: Target, log: Log) -> None:

@@ -56,6 +56,7 @@ class Materials:
                 name=target.name,
                 handler=target.handler,
                 environment=dict(target.environment),
+                has_environment=target.environment_error is None,
                 memory_mb=target.memory_mb,
                 log_group=target.log_group,
                 layers=target.layers,

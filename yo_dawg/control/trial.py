@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from yo_dawg.control.clients import error_code, patient
+from yo_dawg.control.clients import may_still_run, patient
 from yo_dawg.control.functions import hide_environment
 from yo_dawg.deadline import SECONDS_TO_REPORT
 from yo_dawg.errors import DeployError
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 SECONDS_TO_UNDO = 20.0
 """Kept back from a test event's time to put the old code back."""
 
-NOT_YET_RUN = """
-TooManyRequests ResourceConflict ResourceNotReady CodeArtifactUserPending
-SnapStartNotReady SnapStartTimeout SnapStartRegenerationFailure
-ENINotReady ENILimitReached EC2Throttled EC2Unexpected SubnetIPAddressLimitReached
-EFSMountConnectivity EFSMountTimeout S3FilesMountConnectivity S3FilesMountTimeout
-"""
-"""Why Invoke did not run a function, though it may soon: what it runs on is not ready, or there is too much of it."""
-
-NOT_RUN = """
-AccessDenied ResourceNotFound ServiceQuotaExceeded NoPublishedVersion ModeNotSupported
-InvalidParameterValue InvalidRequestContent UnsupportedMediaType RequestTooLarge
-SerializedRequestEntityTooLarge DurableExecutionAlreadyStarted
-KMSAccessDenied KMSDisabled KMSInvalidState KMSNotFound
-EC2AccessDenied InvalidSecurityGroupID InvalidSubnetID EFSMountFailure S3FilesMountFailure
-InvalidRuntime RuntimeAliasDeleted RuntimeVersionDeleted CodeArtifactUserFailed CodeArtifactUserDeleted
-"""
-"""Why Invoke does not run a function before somebody mends something else than its code."""
-
 
 class NotRun(DeployError):
     """The function never saw its test event, so nothing is known of its code."""
@@ -48,7 +30,8 @@ def run_test(target: Target, event: object, job: Job) -> str:
     """Invoke the new code with the test event; return what is wrong with its answer, or "".
 
     It runs once only, since nobody knows what an event does twice; but it is asked to until it does,
-    or until what time there is left is needed to undo.  Raises NotRun.
+    or until what time there is left is needed to undo: the first invocation wakes a function that Lambda has let
+    fall asleep (Inactive), and is not run itself.  Raises NotRun.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -59,7 +42,12 @@ def run_test(target: Target, event: object, job: Job) -> str:
         waiting = max(1.0, min(target.timeout + 5.0, left))
         functions = patient(job.aws, waiting).functions
         try:
-            reply = functions.invoke(FunctionName=target.name, Payload=json.dumps(event).encode(), LogType="Tail")
+            reply = functions.invoke(
+                FunctionName=target.name,
+                Payload=json.dumps(event).encode(),
+                LogType="Tail",
+                **target.kind.qualifier,
+            )
             answer = reply["Payload"].read(TAIL_BYTES).decode(errors="replace")
             break
         except (ClientError, BotoCoreError) as error:
@@ -79,16 +67,6 @@ def run_test(target: Target, event: object, job: Job) -> str:
     tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")[-TAIL_BYTES // 2 :]
     printed = "\n".join(printable(line) for line in tail.splitlines())
     return f"{told_error(answer)}\nThe end of its log:\n{printed}\n"
-
-
-def may_still_run(error: Exception) -> bool | None:
-    """Say whether a function that was not run may be run soon; None if it was run, or nobody knows."""
-    from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
-
-    if not isinstance(error, ClientError):  # the request was not even sent, or there is no telling
-        return True if isinstance(error, (ConnectTimeoutError, EndpointConnectionError)) else None
-    code = error_code(error).removesuffix("Exception")
-    return True if code in NOT_YET_RUN.split() else False if code in NOT_RUN.split() else None
 
 
 def told_error(answer: str) -> str:

@@ -22,15 +22,17 @@ def check_proof(proof: Proof, target: ProvenFunction, setting: str, staging: Pat
 
     It might where the function has layers that could not be read, or a wrapper of its own; and, unless the operator
     set proof = require, where it failed for another reason than a missing module: it may want the network, or
-    credentials.  Without a proof (proof = off), only a handler of which there is no trace is refused.
+    credentials.  Where the function's variables could not be read no failure counts: they may say where modules are.
+    Without a proof (proof = off), only a handler of which there is no trace is refused.
     """
     if setting == "off":
         return check_unproved(target, staging)
     if proof.failure is None:
         return []
-    hopeless = proof.hopeless and proof.with_layers and not target.environment.get(WRAPPER)
+    blind = not target.has_environment
+    hopeless = proof.hopeless and proof.with_layers and not target.environment.get(WRAPPER) and not blind
     text = f"The handler {target.handler} of {target.name} cannot be imported from the package: {proof.failure}"
-    if not hopeless and setting != "require":
+    if not hopeless and (blind or setting != "require"):
         return [
             f"{text.rstrip('.')}. It may work in Lambda, with what the builder has not; its traceback is in the log"
         ]
@@ -52,7 +54,8 @@ def check_unproved(target: ProvenFunction, staging: Path) -> list[str]:
     problem = look_for_handler(target, staging)
     if not problem:
         return []
-    if target.layers or target.environment.keys() & {"PYTHONPATH", WRAPPER} or find_module(target, staging):
+    chosen = target.environment.keys() & {"PYTHONPATH", WRAPPER} or not target.has_environment
+    if target.layers or chosen or find_module(target, staging):
         return [f"{problem.rstrip('.')}; nobody has tried to import it, since proof is off"]
     raise PackageError(problem)
 
