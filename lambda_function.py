@@ -44,7 +44,6 @@ sees as errorType and errorMessage.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,11 +52,12 @@ from yo_dawg.builder import Builder
 from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.control.clients import make_clients
 from yo_dawg.control.deploy import deploy_all, rehearse
-from yo_dawg.control.doctor import CHECKS, check_function, look_around, try_out
+from yo_dawg.control.doctor import examine
 from yo_dawg.control.functions import check_deployable, look_at_target, preflight
 from yo_dawg.control.git import can_look, clone, look_at_ref
 from yo_dawg.control.job import Job
 from yo_dawg.control.manifests import Manifest, build_inputs, may_be_unchanged, read_manifest, store_manifest
+from yo_dawg.control.models import check_models
 from yo_dawg.control.package import gather, make_package
 from yo_dawg.control.packages import Package, store_package
 from yo_dawg.control.records import aftermath, close_books, earlier_answer, failure, note_commit, take_ledgers
@@ -65,13 +65,12 @@ from yo_dawg.control.results import bootstrap_result, build_result, rollback_res
 from yo_dawg.control.rollback import find_package
 from yo_dawg.control.secrets import source_from_settings
 from yo_dawg.control.store import Store
-from yo_dawg.control.toolchain import is_stored, store_toolchain, stored_toolchain
+from yo_dawg.control.toolchain import is_stored, store_toolchain, stored_toolchain, toolchain_pointer
 from yo_dawg.control.workshop import Workshop, make_toolchain
 from yo_dawg.deadline import deadline
 from yo_dawg.disk import disk_troubles
 from yo_dawg.errors import BuildInProgress, YoDawgError
 from yo_dawg.events import (
-    FUNCTION,
     BootstrapRequest,
     BuildRequest,
     DoctorRequest,
@@ -96,6 +95,7 @@ if TYPE_CHECKING:
 def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
     """Make the toolchain in a virtualenv, prove it, and store it; do nothing if the stored one fits."""
     with job.log.step("look", "[1/5] look for a toolchain"):
+        job.store.wait_until_allowed(toolchain_pointer(job.builder))  # the role may be a few seconds old
         stored = None if request.force else stored_toolchain(job.store, job.builder)
         fits = stored is not None and is_stored(stored, job.store)
     if stored is not None and fits:
@@ -182,14 +182,12 @@ def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
 
 def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
     """Say what this environment is, and what is wrong with it; change nothing."""
-    settings, builder = job.settings, job.builder
-    findings = [*look_around(job), *map(functools.partial(try_out, job), CHECKS)]
-    for pattern in settings.deployable:
-        if FUNCTION.fullmatch(pattern) and pattern != builder.name:
-            findings.append(try_out(job, ("function", functools.partial(check_function, pattern))))
-    for each in findings:
-        job.log.say(f"{'ok' if each['ok'] else '!!'} {each['name']}: {each['says']}")
-    return {"status": "ok" if all(each["ok"] for each in findings) else "problems", "findings": findings}
+    findings = []
+    for each in examine(job):
+        mark = {True: "ok", False: "!!", None: "--"}[each["ok"]]
+        job.log.say(f"{mark} {each['name']}: {each['says']}")
+        findings.append(each)
+    return {"status": "problems" if any(each["ok"] is False for each in findings) else "ok", "findings": findings}
 
 
 ACTIONS: Mapping[type[Any], Callable[[Any, Job], dict[str, Any]]] = {
@@ -205,6 +203,8 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
     result: dict[str, Any] = {}
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log), disk_troubles(job.space):
+            if not isinstance(request, DoctorRequest):  # which tells of an old boto3 beside all else
+                check_models(job.aws)
             result = ACTIONS[type(request)](request, job)
     except YoDawgError as error:
         message = job.log.mask(f"{error}{aftermath(error, job, context)}")
