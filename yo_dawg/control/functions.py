@@ -189,6 +189,7 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
     """
     wait_until_updated(aws, name)
     target = look_at_target(aws, name, builder)
+    check_place(name, aws)
     insist(
         f"update the function {name}",
         lambda: aws.functions.update_function_code(
@@ -202,6 +203,24 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
             raise DeployError(f"{name} cannot be tried with a test event: it is {target.state}.")
         insist(f"invoke {name} with the test event", lambda: rehearse_invocation(target, aws))
     return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
+
+
+PLACES = {"ResolvedS3Object": "S3ObjectStorageMode", "SourceKMSKeyArn": "SourceKMSKeyArn"}
+"""What GetFunction says of where a function's code lies, and what an update must say so that it stays that way."""
+
+
+def check_place(name: str, aws: Aws) -> None:
+    """Raise ConfigError if an update would move a function's code, since this boto3 is too old to say where it lies."""
+    unknown = {said: each for said, each in PLACES.items() if not accepts(aws.functions, "UpdateFunctionCode", each)}
+    if not unknown:
+        return
+    with aws_says(f"look at the code of {name}"):
+        code = aws.functions.get_function(FunctionName=name)["Code"]
+    if lost := ", ".join(each for said, each in unknown.items() if code.get(said)):
+        raise ConfigError(
+            f"{name} runs its code from S3, or has it under a key of its own, and an update would end that: "
+            f"{too_old(f'{lost} of UpdateFunctionCode')}"
+        )
 
 
 def rehearse_invocation(target: Target, aws: Aws) -> None:
