@@ -108,7 +108,7 @@ def test_on_a_capacity_provider_a_build_is_published_for_its_callers(
         "GetFunctionConfiguration": [before, {**after, "State": "Pending"}, after],
         "PublishVersion": {**after, "Version": "$LATEST.PUBLISHED"},
     }
-    publish_latest(running, scripted.aws)
+    assert publish_latest(running, scripted.aws) == "$LATEST.PUBLISHED"
     published = {"FunctionName": "api", "CodeSha256": running.code_sha256, "PublishTo": "LATEST_PUBLISHED"}
     assert scripted.asked("PublishVersion") == [published] * publishes
     assert {each["Qualifier"] for each in scripted.asked("GetFunctionConfiguration")} == {"$LATEST.PUBLISHED"}

@@ -96,10 +96,20 @@ def test_secrets_manager_does_not_name_the_key_but_the_secret_does(
 
 
 def test_lambda_refuses_a_key_and_a_disabled_key_is_another_matter(scripted: ScriptedAws) -> None:
-    for code, words in (("KMSAccessDeniedException", f"add {KEY} to kms_keys"), ("KMSDisabledException", "enabled")):
-        scripted.answers = {"Invoke": Refusal(code, NOT_ALLOWED.format(action="kms:Decrypt"))}
+    for code, text, words in (
+        ("KMSAccessDeniedException", NOT_ALLOWED.format(action="kms:Decrypt"), f"add {KEY} to kms_keys"),
+        ("KMSDisabledException", f"the KMS key used is disabled: {KEY}", f"Look at the key {KEY} in KMS.*enabled"),
+    ):
+        scripted.answers = {"Invoke": Refusal(code, text)}
         with pytest.raises(DeployError, match=words), aws_says("invoke api"):
             scripted.aws.functions.invoke(FunctionName="api")
+
+
+def test_lambda_passes_on_what_s3_says_of_a_key(scripted: ScriptedAws) -> None:
+    words = f"Error occurred while GetObject. S3 Error Code: AccessDenied. {NOT_ALLOWED.format(action='kms:Decrypt')}"
+    scripted.answers = {"UpdateFunctionCode": Refusal("InvalidParameterValueException", words)}
+    with pytest.raises(DeployError, match=f"add {KEY} to kms_keys"), aws_says("update api"):
+        scripted.aws.functions.update_function_code(FunctionName="api", S3Bucket="bucket", S3Key="x")
 
 
 def test_another_missing_permission_is_not_taken_for_one_of_kms(scripted: ScriptedAws, tmp_path: Path) -> None:

@@ -276,6 +276,10 @@ LAYER = "arn:aws:lambda:us-east-1:999999999999:layer:theirs:1"
             {"GetFunctionCodeSigningConfig": DENIED},
             "code signing", None, "lacks lambda:GetFunctionCodeSigningConfig", id="code signing, denied",
         ),
+        pytest.param(
+            {"GetFunctionCodeSigningConfig": Refusal("UnknownOperationException", status=404)},
+            "code signing", None, "this AWS does not offer that", id="code signing, elsewhere",
+        ),
         pytest.param({"Invoke": DENIED}, "test event", False, "./deploy.sh bootstrap", id="may not be invoked"),
         pytest.param(
             {"GetFunctionConfiguration": configuration(TenancyConfig={"TenantIsolationMode": "PER_TENANT"})},

@@ -143,7 +143,7 @@ def kms_advice(code: str, text: str, find_key: Callable[[], object]) -> str:
     with contextlib.suppress(Exception):  # AWS's refusal is the news, not that of a question about it
         name = name or str(find_key() or "")
     key = f"the key {name}" if name else "the customer key that it is encrypted with"
-    if code not in DENIED and "AccessDenied" not in code:
+    if code not in DENIED and not re.search("AccessDenied|not authorized|access has been denied", f"{code} {text}"):
         return f" Look at {key} in KMS: it must be there, and enabled."
     add = f"add {name}" if KMS_KEY.fullmatch(name) else "add its ARN"
     return (

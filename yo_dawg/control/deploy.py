@@ -60,7 +60,8 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
     elif request.publish or request.alias:
         version = publish(running, package, job.aws)
     if running.kind.on_capacity_provider:
-        publish_latest(running, job.aws)
+        latest = publish_latest(running, job.aws)
+        version = latest if version == "$LATEST" else version
     moved = request.alias is not None and point_alias(target, request.alias, version, job.aws)
     if moved or changes:
         tag(target, package, job)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import aws_says, is_denied
+from yo_dawg.control.clients import aws_says, error_code, is_denied
 from yo_dawg.errors import YoDawgError
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ Finding = dict[str, Any]
 
 Check = tuple[str, Callable[["Job"], str]]
 """A name, and what looks: it returns what to say, or raises YoDawgError, or Unknown."""
+
+
+NOT_OFFERED = ("UnknownOperationException", "UnknownOperation", "NotImplemented", "InvalidAction")
+"""What an AWS answers to a question that it does not know: not every region, and no imitation, has all."""
 
 
 class Unknown(Exception):
@@ -48,6 +52,8 @@ def looking(at: str, permission: str) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
+            if error_code(error) in NOT_OFFERED:
+                raise Unknown(f"{at} cannot be looked at: this AWS does not offer that ({error_code(error)})") from None
             if not is_denied(error):
                 raise
             raise Unknown(

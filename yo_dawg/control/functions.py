@@ -282,10 +282,10 @@ def wait_until_published(aws: Aws, name: str, version: str) -> Target:
     return published
 
 
-def publish_latest(running: Target, aws: Aws) -> None:
+def publish_latest(running: Target, aws: Aws) -> str:
     """Let those who name no version of a function on a capacity provider get what $LATEST is now; raise DeployError.
 
-    That is what UpdateFunctionCode alone does for any other function.
+    That is what UpdateFunctionCode alone does for any other function.  Returns by what name they get it.
     """
     name = running.name
     try:
@@ -302,6 +302,7 @@ def publish_latest(running: Target, aws: Aws) -> None:
             ),
         )
     wait_until_published(aws, name, LATEST_PUBLISHED)
+    return LATEST_PUBLISHED
 
 
 def hide_environment(target: Target, log: Log) -> None:
