@@ -294,7 +294,7 @@ LAYER = "arn:aws:lambda:us-east-1:999999999999:layer:theirs:1"
         ),
         pytest.param(
             {"GetFunctionConfiguration": configuration(State="Failed", StateReason="so")},
-            "", False, "it is Failed (so): mend it", id="failed",
+            "", False, "api is Failed (so): mend it", id="failed",
         ),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ boto3 checks the parameters and reads the answers, so both must be what its serv
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import time
@@ -38,24 +39,22 @@ Answer = Mapping[str, Any] | Refusal | Callable[[dict[str, Any]], Any]
 class ScriptedAws:
     """Answers for operations by their names, and what was asked; a list of answers is used up, but for its last."""
 
+    current: ScriptedAws
+    """The one that was made last: making clients takes long, so all share them."""
+
     def __init__(self, **answers: Answer | list[Answer]) -> None:
+        ScriptedAws.current = self
         self.answers: dict[str, Answer | list[Answer]] = dict(answers)
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        made = make_clients()
-        self.aws = Aws(self.script(made.s3), self.script(made.functions), lambda name: self.script(made.make(name)))
+        made = real_clients()
+        self.aws = Aws(made.s3, made.functions, scripted_client)
 
-    def script(self, client: Any) -> Any:
-        """Let a client ask us instead of AWS."""
-        service = client.meta.service_model.service_id.hyphenize()
-        client.meta.events.register_first(f"before-parameter-build.{service}", self._note)
-        client.meta.events.register_first(f"before-call.{service}", self._answer)
-        self._parsers = {**getattr(self, "_parsers", {}), service: client._response_parser}
-        return client
-
-    def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+    def note(self, params: dict[str, Any], model: Any) -> None:
+        """Remember a call."""
         self.calls.append((model.name, dict(params)))
 
-    def _answer(self, model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+    def answer(self, model: Any, parser: Any) -> tuple[Any, dict[str, Any]]:
+        """Return what boto3 takes for an HTTP response, and for what it has read in it."""
         found = self.answers.get(model.name, Refusal("NotScripted", model.name))
         if isinstance(found, list):
             found = found.pop(0) if len(found) > 1 else found[0]
@@ -72,12 +71,40 @@ class ScriptedAws:
         raw = {"body": content, "headers": {}, "status_code": 200}
         return (
             SimpleNamespace(status_code=200, content=content),
-            self._parsers["lambda"].parse(raw, model.output_shape),
+            parser.parse(raw, model.output_shape),
         )
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         """Return the parameters of each call of an operation."""
         return [params for name, params in self.calls if name == operation]
+
+
+def script(client: Any) -> Any:
+    """Let a client ask the present script instead of AWS."""
+    service = client.meta.service_model.service_id.hyphenize()
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        ScriptedAws.current.note(params, model)
+
+    def answer(model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+        return ScriptedAws.current.answer(model, client._response_parser)
+
+    client.meta.events.register_first(f"before-parameter-build.{service}", note)
+    client.meta.events.register_first(f"before-call.{service}", answer)
+    return client
+
+
+@functools.cache
+def real_clients() -> Aws:
+    """Return clients as the handler makes them."""
+    made = make_clients()
+    return Aws(script(made.s3), script(made.functions), made.make)
+
+
+@functools.cache
+def scripted_client(name: str) -> Any:
+    """Return the client of another service."""
+    return script(real_clients().make(name))
 
 
 def configuration(name: str = "api", **more: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
             f"{sibling_advice(aws, f'{runtime}-{target.architecture}')}"
         )
     if fault := state_fault(target.state):
-        raise DeployError(f"{name} cannot be updated: {fault}.")
+        raise DeployError(f"{name} {fault}.")
     if target.kind.on_capacity_provider and not accepts(aws.functions, "PublishVersion", "PublishTo"):
         raise ConfigError(
             f"{name} runs on a capacity provider, so what is built must be published for its callers: "

@@ -73,8 +73,8 @@ STATE_ADVICE: Mapping[str, str] = {
 
 
 def state_fault(state: str) -> str | None:
-    """Say what hinders an update of a function in this state, and what to do; None if nothing does."""
+    """Say of a function in this state why it cannot be updated, and what to do; None if it can."""
     name = state.partition(" ")[0]
     if name in SERVED:
         return None
-    return f"it is {state}: {STATE_ADVICE.get(name, 'mend it first, or delete it and create it anew')}"
+    return f"is {state}: {STATE_ADVICE.get(name, 'mend it first, or delete it and create it anew')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def see_all(client: Any) -> None:
 def add_unknown(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
     """Add to boto3's reading of an answer what it has left out."""
     if http_response.status_code < 300:
-        merge(parsed, json.loads(http_response.content))
+        with contextlib.suppress(ValueError, AttributeError):  # the answer of a botocore Stubber has no content
+            merge(parsed, json.loads(http_response.content))
 
 
 def merge(known: dict[str, Any], said: Mapping[str, Any]) -> None:
