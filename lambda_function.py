@@ -204,7 +204,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log), disk_troubles(job.space):
             if not isinstance(request, DoctorRequest):  # which tells of an old boto3 beside all else
-                check_models(job.aws)
+                check_models(job.aws.s3)
             result = ACTIONS[type(request)](request, job)
     except YoDawgError as error:
         message = job.log.mask(f"{error}{aftermath(error, job, context)}")

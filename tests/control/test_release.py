@@ -22,7 +22,7 @@ from local.aws import EmbeddedAWS
 from local.rest_json import Response
 from tests.support.account import TRUST, Context, store_package
 from tests.support.embedded import small_zip
-from yo_dawg.control.clients import Aws
+from yo_dawg.control.clients import NOT_RUN, NOT_YET_RUN, Aws
 from yo_dawg.control.deploy import Deployment, deploy, deploy_all, publish, put_code, what_runs
 from yo_dawg.control.functions import Target, preflight, rehearsal_zip, wait_until_updated
 from yo_dawg.control.job import Job
@@ -31,7 +31,7 @@ from yo_dawg.control.packages import Package, fetch_code
 from yo_dawg.control.records import close_books, earlier_answer, failure, take_ledgers
 from yo_dawg.control.records import new_entry as new_entry_
 from yo_dawg.control.results import deployment_result
-from yo_dawg.control.trial import NOT_RUN, NOT_YET_RUN, SECONDS_TO_UNDO
+from yo_dawg.control.trial import SECONDS_TO_UNDO
 from yo_dawg.deadline import SECONDS_TO_REPORT, deadline
 from yo_dawg.errors import BuildInProgress, DeadlineError, DeployError, OutOfTime, PackageError
 from yo_dawg.events import BuildRequest, RollbackRequest

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yo_dawg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from yo_dawg.control.clients import Aws
 
 NEEDED = ("IfMatch", "IfNoneMatch", "ChecksumSHA256", "ExpectedBucketOwner")
 """What PutObject must take: without conditional writes two builds of a function could not be kept apart."""
@@ -43,9 +40,9 @@ def too_old(what: str) -> str:
     )
 
 
-def check_models(aws: Aws) -> None:
+def check_models(s3: Any) -> None:
     """Raise ConfigError if this boto3 cannot do what every action needs; it asks AWS nothing."""
-    if lacking := ", ".join(each for each in NEEDED if not accepts(aws.s3, "PutObject", each)):
+    if lacking := ", ".join(each for each in NEEDED if not accepts(s3, "PutObject", each)):
         raise ConfigError(f"Nothing was done: {too_old(f'{lacking} of PutObject in S3')}")
 
 
