@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lambda_function import lambda_handler
+from tests.support.embedded import NEWEST, Builder
 from tests.support.yard import TOKEN, Yard
 
 
@@ -21,8 +22,8 @@ def no_function(yard: Yard) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_index_but_ours(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", f"{yard.git.url}/simple")
+def no_index_but_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
 
 
 def doctor(yard: Yard) -> tuple[str, dict[str, tuple[bool, str]]]:
@@ -35,6 +36,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_and_changes_nothing(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yo_dawg.control.probes_here.is_dumpable", lambda: False)  # the tests' process stays open
+    monkeypatch.setenv("PIP_INDEX_URL", f"{yard.git.url}/simple")
     before = (yard.keys(), yard.aws.functions.get_function_configuration(FunctionName="api")["RevisionId"])
     status, findings = doctor(yard)
     assert (status, [name for name, (ok, _) in findings.items() if ok is False]) == ("ok", [])
@@ -80,3 +82,20 @@ def test_doctor_sees_what_the_settings_name(
     status, findings = doctor(yard)
     assert (status, findings[name][0]) == ("problems", False)
     assert words in findings[name][1]
+
+
+@NEWEST
+@pytest.mark.embedded
+def test_what_doctor_sees_where_functions_run(builder: Builder) -> None:
+    """In the sandbox, which is as like Lambda as it can be made."""
+    answer = builder.invoke(builder.name, {"action": "doctor"})
+    found = {each["name"]: (each["ok"], each["says"]) for each in answer["findings"]}
+    for name, words in {
+        "system": "uid 993",
+        "process": "closed to its children (prctl); /proc shows 2 processes, and the environment of 0",
+        "shared memory": "not there, as usual in Lambda",
+        "search path": "/opt/python",
+        "runtime packages": "importlib.metadata finds boto3",
+        "bucket writes": "written, not overwritten, and read, and deleted",
+    }.items():
+        assert (found[name][0], words in found[name][1]) == (True, True), found[name]

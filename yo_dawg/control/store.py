@@ -143,7 +143,8 @@ class Store:
         """Say how S3 encrypts an object."""
         with self._says(f"look for {self.uri(key)}"):
             found = self.s3.head_object(**self._where(key))
-        return f"S3 encrypts with {found.get('SSEKMSKeyId') or found.get('ServerSideEncryption') or 'nothing'}"
+        how = found.get("SSEKMSKeyId") or found.get("ServerSideEncryption")
+        return f"S3 encrypts with {how}" if how else "S3 does not say how it encrypts"
 
     def packages(self, function: str) -> list[str]:
         """Return the keys of a function's stored packages."""
