@@ -181,7 +181,7 @@ def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
 
 
 def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
-    """Say what this environment is, and what is wrong with it; change nothing."""
+    """Say what this environment is, and what is wrong with it; change nothing, but for an object that is deleted."""
     findings = []
     for each in examine(job):
         mark = {True: "ok", False: "!!", None: "--"}[each["ok"]]
