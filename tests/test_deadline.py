@@ -34,6 +34,13 @@ def test_the_deadline_ends_a_child_and_names_the_stage(tmp_path: Path, log: Log)
     assert "nap" in log.seconds
 
 
+def test_the_deadline_knows_no_largest_timeout(log: Log) -> None:
+    """Lambda has raised it, and not for all functions alike: what it takes, CloudFormation says."""
+    with pytest.raises(DeadlineError, match="raise timeout or memory_size") as ended, deadline(50, log):
+        all(iter(lambda: True, False))
+    assert "at most" not in str(ended.value)
+
+
 def test_the_deadline_ends_python_too_and_sets_the_alarm_back(log: Log) -> None:
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(DeadlineError), deadline(50, log):
