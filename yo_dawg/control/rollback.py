@@ -25,8 +25,7 @@ def find_package(to: str | None, target: Target, job: Job) -> Package:
     """
     history = job.ledgers[0].history
     if to is None:
-        ran = (each.replaces for each in history if each.code_sha256 == target.code_sha256 and each.replaces)
-        digest = next(ran, None)
+        digest = ran_before(target.code_sha256, history)
         if digest is None:
             raise DeployError(
                 f'Nothing is known of what {target.name} ran before. Name it by its commit, version or digest in "to".'
@@ -43,6 +42,27 @@ def find_package(to: str | None, target: Target, job: Job) -> Package:
             "changed. Build that commit again."
         )
     return package
+
+
+def ran_before(digest: str, history: Sequence[Entry]) -> str | None:
+    """Return the digest of what a function ran before it came to run this; None if nobody knows.
+
+    Builds pile up, and a rollback takes away all above what it went back to: also where one package
+    was deployed twice (A, B, A), rollbacks go down to the bottom and do not turn back.
+    """
+    pile: list[str] = []
+    for entry in reversed([each for each in history if each.status not in NOT_DEPLOYED and each.code_sha256]):
+        if entry.replaces and entry.code_sha256:
+            if pile[-1:] != [entry.replaces]:
+                pile.append(entry.replaces)
+            pile.append(entry.code_sha256)
+        else:
+            while pile and pile[-1] != entry.code_sha256:
+                pile.pop()
+    if pile[-1:] == [digest]:
+        return pile[-2] if len(pile) > 1 else None
+    # What failed after its update, or was killed, may run all the same.
+    return next((each.replaces for each in history if each.code_sha256 == digest and each.replaces), None)
 
 
 def find_digest(to: str, name: str, history: Sequence[Entry], store: Store) -> str:
