@@ -30,7 +30,12 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     stored = job.store.packages(target.name)
     if len(stored) <= KEPT_PACKAGES:
         return
-    entries = [each for each in (ledger.entry, *ledger.history) if each.status not in NOT_DEPLOYED]
+    # Who was killed after he had deployed counts too: it runs, and what it replaced may be put back.
+    entries = [
+        each
+        for each in (ledger.entry, *ledger.history)
+        if each.status not in NOT_DEPLOYED or each.code_sha256 == target.code_sha256
+    ]
     digests = [digest for each in entries for digest in (each.code_sha256, each.replaces) if digest]
     needed = {*list(dict.fromkeys(digests))[:KEPT_PACKAGES], target.code_sha256, *versions_code(target.name, job.aws)}
     keys = {Package.of(target.name, digest).key for digest in needed}
