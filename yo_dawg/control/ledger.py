@@ -82,8 +82,10 @@ class Ledger:
         """Know the function, and with what to sign for it."""
         self.function = function
         self.entry = entry
-        self.waited = False
-        """Whether somebody who was asked the same had it when we came."""
+        self.is_held = False
+        """Whether we have it."""
+        self.waited_for: set[str] = set()
+        """The ids of those who were asked the same and had it when we came."""
         self.is_attached = False
         """Whether we answer with what he answered."""
         self.history: tuple[Entry, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -38,20 +38,25 @@ def take_ledgers(names: Sequence[str], request: BuildRequest | RollbackRequest, 
     """
     if request.dry_run:
         return
-    entry = new_entry(names[0], request, job.builder)
+    entry = new_entry(min(names), request, job.builder)
     for name in sorted(names):
         ledger = Ledger(name, entry, job.store)
         job.ledgers.append(ledger)
-        while other := ledger.take():
-            if other.request != entry.request:
-                raise in_progress(name, other)
-            if not ledger.waited:
-                job.log.say(f"{other.request_id} has been doing the same since {utc(other.began)}: waiting for it …")
-            ledger.waited = True
-            try:
+        other: Entry | None = None
+        try:
+            while other := ledger.take():
+                if other.request == entry.request:
+                    if other.request_id not in ledger.waited_for:
+                        since = utc(other.began)
+                        job.log.say(f"{other.request_id} has been doing the same since {since}: waiting for it …")
+                    ledger.waited_for.add(other.request_id)
+                elif not ledger.waited_for:  # who waits already goes on waiting when a third one gets in between
+                    raise in_progress(name, other)
                 time.sleep(POLL_SECONDS)
-            except OutOfTime:  # it died, and we began too soon after it to see its time end
-                raise in_progress(name, other) from None
+        except OutOfTime:  # it died, and we began too soon after it to see its time end
+            if other is None:
+                raise
+            raise in_progress(name, other) from None
 
 
 def in_progress(name: str, other: Entry) -> BuildInProgress:
@@ -89,14 +94,18 @@ def earlier_answer(
     What was done just before is "unchanged" now.  None if there is none, or if it is not true any
     more: the ref has moved on, or the function runs something else by now.  Raises the error that it
     ended with, if this one waited for it.
+
+    Who waited gets that answer also if a third one built meanwhile: he asked before that one's answer,
+    and to do the same again would undo what that one did.
     """
-    by_name = {ledger.function: next(iter(ledger.history), None) for ledger in job.ledgers}
+    awaited = frozenset[str]().union(*(ledger.waited_for for ledger in job.ledgers))
+    by_name = {ledger.function: awaited_or_last(ledger, awaited) for ledger in job.ledgers}
     lasts = [by_name.get(target.name) for target in targets]
     entries = [each for each in lasts if each]
     last = entries[0] if entries else None
     if last is None or last.ended is None or {each and each.request_id for each in lasts} != {last.request_id}:
         return None
-    ours, waited = job.ledgers[0].entry, any(ledger.waited for ledger in job.ledgers)
+    ours, waited = job.ledgers[0].entry, last.request_id in awaited
     is_recent = time.time() - last.ended < RETRY_SECONDS and not request.force
     is_same = last.request == ours.request and ours.commit in (None, last.commit)
     stored = job.store.read(f"{last.record}.json") if is_same and (waited or is_recent) else None
@@ -105,7 +114,12 @@ def earlier_answer(
     result: dict[str, Any] = json.loads(stored[0])["result"]
     # The record's word: of several functions, one may be deployed by a build that failed.
     failed = result["status"] == "failed"
-    is_true = failed or all(is_as_left(target, entry) for target, entry in zip(targets, entries, strict=True))
+    overtaking = [ledger.history[0] for ledger in job.ledgers if ledger.history[0].request_id != last.request_id]
+    is_true = (
+        failed
+        or (waited and overtaking)
+        or all(is_as_left(target, entry) for target, entry in zip(targets, entries, strict=True))
+    )
     if not is_true or (failed and not waited):
         return None
     for ledger in job.ledgers:
@@ -114,10 +128,16 @@ def earlier_answer(
     if failed:
         raise ERRORS.get(result["errorType"], DeployError)(result["errorMessage"])
     if waited:
-        return result
+        since = [f"since then there was {each.title} ({each.request_id}, {each.status})" for each in overtaking[:1]]
+        return {**result, "warnings": [*result["warnings"], *since]}
     again = f"the same was done until {utc(last.ended)}: if it is to be done once more, ask in a minute"
     more = {"warnings": [*result["warnings"], again]} if isinstance(request, RollbackRequest) else {}
     return {**result, **more, "status": "unchanged", "seconds": seconds(job.log)}
+
+
+def awaited_or_last(ledger: Ledger, awaited: Collection[str]) -> Entry | None:
+    """Return the build that this one has waited for, if there is one; else the last one."""
+    return next((each for each in ledger.history if each.request_id in awaited), next(iter(ledger.history), None))
 
 
 def is_as_left(target: Target, entry: Entry) -> bool:
