@@ -61,6 +61,7 @@ from yo_dawg.control.models import check_models
 from yo_dawg.control.package import gather, make_package
 from yo_dawg.control.packages import Package, store_package
 from yo_dawg.control.records import aftermath, close_books, earlier_answer, failure, note_commit, take_ledgers
+from yo_dawg.control.recovery import recover
 from yo_dawg.control.results import bootstrap_result, build_result, rollback_result
 from yo_dawg.control.rollback import find_package
 from yo_dawg.control.secrets import source_from_settings
@@ -114,6 +115,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     manifest = None if request.force else read_manifest(found[0], job)
 
     take_ledgers(names, request, job)
+    recover(job)
     source = source_from_settings(job.settings, job.aws, request.repo_name, job.log)
     targets = [preflight(name, request, job.builder, job.aws) for name in names]
     if not request.force and found[0].code_sha256 != targets[0].code_sha256:
@@ -170,11 +172,13 @@ def rollback(request: RollbackRequest, job: Job) -> dict[str, Any]:
     name = function_name(request.function)
     look_at_target(job.aws, name, job.builder)
     take_ledgers([name], request, job)
+    recovered = recover(job)
     with job.log.step("preflight", f"[1/2] look at {name}"):
         target = preflight(name, request, job.builder, job.aws)
         if answer := earlier_answer(request, [target], job):
             return answer
-        package = find_package(request.to, target, job)
+        to = target.code_sha256 if recovered and request.to is None else request.to  # that was what was meant
+        package = find_package(to, target, job)
     with job.log.step("deploy", f"[2/2] put back {package.commit or package.code_sha256}"):
         (deployment,) = deploy_all([package], [target], request, job)
     return rollback_result(package, deployment, request, job)

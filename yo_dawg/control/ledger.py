@@ -51,12 +51,16 @@ class Entry:
     alias: str | None = None
     replaces: str | None = None
     """Of a build that changed something: the digest of the package that the function ran before."""
+    falls_back_to: str | None = None
+    """The digest of the package that the function has to run again, unless this one passes its test event."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Entry:
         """Read an entry, also one that a newer version wrote."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{name: value[name] for name in value if name in known})
+        return cls(**{name: value[name] for name in value if name in FIELDS})
+
+
+FIELDS = frozenset(each.name for each in fields(Entry))
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,13 @@ class Ledger:
 
         page = self._rewrite(sign)
         self.history = page.history
-        return None if page.holder is self.entry else page.holder
+        self.is_held = page.holder is self.entry
+        return None if self.is_held else page.holder
+
+    @property
+    def untested(self) -> list[Entry]:
+        """The builds, the newest first, whose code may run although it has not passed its test event."""
+        return [each for each in self.history if each.falls_back_to]
 
     def note(self, **news: Any) -> None:
         """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
@@ -139,6 +149,14 @@ class Ledger:
         if not self._is_ours(
             self._rewrite(lambda page: Page(self.entry, page.history) if self._is_ours(page) else None)
         ):
+        self._write_down()
+
+    def settle(self) -> None:
+        """Write down that no untested code runs any more; raise DeployError if somebody else holds it by now."""
+        self.history = tuple(replace(each, falls_back_to=None) for each in self.history)
+        self._write_down()
+
+    def _write_down(self) -> None:
             raise DeployError(
                 f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
             )
