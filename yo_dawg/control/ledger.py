@@ -113,6 +113,7 @@ class Ledger:
 
     def _rewrite(self, change: Callable[[Page], Page | None]) -> Page:
         """Change what it says, again and again until nobody got in between; return what it says then."""
+        pause = 0.05
         while True:
             page, etag = self.read()
             new = change(page)
@@ -121,6 +122,8 @@ class Ledger:
             value = {"holder": new.holder and vars(new.holder), "history": [vars(each) for each in new.history]}
             if self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag):
                 return new
+            time.sleep(pause)  # S3 may be at another write of it
+            pause = min(2 * pause, 1.0)
 
     def take(self) -> Entry | None:
         """Sign as the holder and return None; or return the one who holds it."""
@@ -146,9 +149,6 @@ class Ledger:
     def note(self, **news: Any) -> None:
         """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
         self.entry = replace(self.entry, **news)
-        if not self._is_ours(
-            self._rewrite(lambda page: Page(self.entry, page.history) if self._is_ours(page) else None)
-        ):
         self._write_down()
 
     def settle(self) -> None:
@@ -157,25 +157,30 @@ class Ledger:
         self._write_down()
 
     def _write_down(self) -> None:
+        if not self._is_ours(
+            self._rewrite(lambda page: Page(self.entry, self.history) if self._is_ours(page) else None)
+        ):
             raise DeployError(
                 f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
             )
 
-    def release(self, **news: Any) -> list[str]:
-        """Let the next one build; with news of how this build ended, enter it into the history.
+    def outdated(self, more: int) -> list[Entry]:
+        """Return the builds for which the history has no room any more once there are so many more."""
+        return [*self.history[max(0, KEPT_ENTRIES - more) :]]
 
-        Returns the records of this function that are so old that the history has no room for them.
+    def release(self, forget: int = 0, /, **news: Any) -> None:
+        """Let the next one build, and forget so many of the oldest builds.
+
+        With news of how this build ended, enter it into the history.
         """
-        old: list[str] = []
 
         def sign_off(page: Page) -> Page | None:
             entry = (replace(self.entry, ended=time.time(), **news),) if news else ()
-            history = (*entry, *page.history)
-            old[:] = [each.record for each in history[KEPT_ENTRIES:]]
-            return Page(None, history[:KEPT_ENTRIES]) if self._is_ours(page) else None
+            history = (*entry, *page.history[: len(page.history) - forget])
+            return Page(None, history) if self._is_ours(page) else None
 
         self._rewrite(sign_off)
-        return [each for each in old if each.startswith(f"builds/{self.function}/")]
+        self.is_held = False
 
     def _is_ours(self, page: Page) -> bool:
         # Lambda may deliver an asynchronous event twice, under one id: the moment tells the two apart.

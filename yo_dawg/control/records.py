@@ -177,7 +177,8 @@ def close_books(request: Request, result: dict[str, Any], job: Job, context: Lam
     """
     if not job.ledgers:
         return
-    is_news = bool(result) and not any(ledger.is_attached for ledger in job.ledgers)
+    # Who got no ledger has done nothing; and no history would tell of his record.
+    is_news = bool(result) and job.ledgers[0].is_held and not any(ledger.is_attached for ledger in job.ledgers)
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log):
             try:
@@ -186,15 +187,27 @@ def close_books(request: Request, result: dict[str, Any], job: Job, context: Lam
             finally:
                 with contextlib.ExitStack() as each_of_them:  # whatever becomes of another
                     for ledger in job.ledgers:
-                        each_of_them.callback(let_go, ledger, news(result, ledger.entry) if is_news else {}, job)
+                        how = news(result, ledger.entry) if is_news and ledger.is_held else {}
+                        each_of_them.callback(let_go, ledger, how, job)
     except (YoDawgError, OSError) as error:
         job.log.say(f"Warning: the books could not be closed: {error}")
 
 
 def let_go(ledger: Ledger, how: Mapping[str, Any], job: Job) -> None:
-    """Release a ledger, and delete the records that are too old."""
-    old = ledger.release(**how)
-    job.store.delete([f"{key}{suffix}" for key in old for suffix in (".log", ".json")])
+    """Delete the records that are too old, and release a ledger.
+
+    In this order: of what the history has forgotten, nobody would find the record any more.
+    """
+    forgotten = 0
+    try:
+        old = ledger.outdated(1 if how else 0)
+        ours = [each.record for each in old if each.record.startswith(f"builds/{ledger.function}/")]
+        job.store.delete([f"{key}{suffix}" for key in ours for suffix in (".log", ".json")])
+        forgotten = len(old)
+    except DeployError as error:
+        job.log.say(f"Warning: old records were not deleted: {error}")
+    finally:
+        ledger.release(forgotten, **how)
 
 
 def news(result: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
