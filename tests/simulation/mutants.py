@@ -1,0 +1,114 @@
+"""Mistakes, put into the control code one at a time: the invariants have to find each of them.
+
+A mutant is a change of one function's text, made in memory only.  If the text that it changes is not there any more,
+the test says so: then the mutant is to be written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from yo_dawg.control import deploy, ledger, packages, records, recovery, rollback, store, tidying
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake."""
+
+    name: str
+    where: Any
+    """The function, or the method."""
+    before: str
+    after: str
+
+
+MUTANTS = (
+    Mutant("release before the record", records.close_books,
+           "                if is_news:\n                    record(request, result, job)\n",
+           "                for each in job.ledgers:\n                    each.release()\n"
+           "                if is_news:\n                    record(request, result, job)\n"),
+    Mutant("update without RevisionId", deploy.put_code,
+           '{"RevisionId": current.revision} if current.revision else {}', "{}"),
+    Mutant("alias without RevisionId", deploy.point_alias,
+           '{"RevisionId": found.revision} if found and found.revision else {}', "{}"),
+    Mutant("forget the put-back", deploy.take_back, "for _ in range(2):", "for _ in range(0):"),
+    Mutant("no put-back when time is over", deploy.update_and_test,
+           "except (OutOfTime, DeployError):", "except DeployError:"),
+    Mutant("lock without condition", store.Store.replace, "**condition, ", ""),
+    Mutant("a lock that is refused is taken for ours", store.Store.replace, "return False", "return True"),
+    Mutant("trust a lost answer", deploy.put_code, "if updated.code_sha256 != package.code_sha256:", "if False:"),
+    Mutant("do not see a lost answer", deploy.point_alias, "if now is None or now.version != version:", "if True:"),
+    Mutant("overwrite somebody else's update", deploy.put_code,
+           "if current.code_sha256 not in (before.code_sha256, package.code_sha256):", "if False:"),
+    Mutant("tidy too much", tidying.tidy, "[:KEPT_PACKAGES], target.code_sha256,", "[:1], target.code_sha256,"),
+    Mutant("forget the versions when tidying", tidying.tidy, "*versions_code(target.name, job.aws)", ""),
+    Mutant("do not tidy", tidying.tidy, "if len(stored) <= KEPT_PACKAGES:", "if True:"),
+    Mutant("leave the manifests", tidying.tidy, "[*doomed, *map(bundle_key, doomed)]", "doomed"),
+    Mutant("keep no copy", packages.keep_present, "fetch_code(package, target.name, job)", "pass"),
+    Mutant("overrule the living", ledger.Ledger._is_dead, "time.time() > holder.until + CLOCK_SKEW", "True"),
+    Mutant("trust the clock", ledger.Ledger._is_dead, " + CLOCK_SKEW", " - 5 * CLOCK_SKEW"),
+    Mutant("overrule nobody", ledger.Ledger._is_dead, "time.time() > holder.until + CLOCK_SKEW", "False"),
+    Mutant("do not know this environment", ledger.Ledger._is_dead, "return same_environment or ", "return "),
+    Mutant("the id alone tells who holds it", ledger.Ledger._is_ours,
+           "(holder.request_id, holder.began) == (ours.request_id, ours.began)",
+           "holder.request_id == ours.request_id"),
+    Mutant("release whoever holds it", ledger.Ledger.release, "if self._is_ours(page) else None", ""),
+    Mutant("forget who died", ledger.Ledger.take, "Page(self.entry, (left, *page.history))",
+           "Page(self.entry, page.history)"),
+    Mutant("note nothing", deploy.deploy_all, "ledger.note(", "dict("),
+    Mutant("note no way back", deploy.deploy_all, "target.code_sha256 if is_tested else None", "None"),
+    Mutant("do not recover", recovery.take_back_untested, "if running.code_sha256 != entry.code_sha256:", "if True:"),
+    Mutant("test before Lambda is done", deploy.put_code, "updated = wait_until_updated(aws, before.name)",
+           "updated = Target.from_configuration(describe_function(aws, before.name))"),
+    Mutant("publish before the test", deploy.update_and_test, "if problem := run_test(",
+           "if request.alias and (problem := publish(running, package, job.aws)) and (problem := run_test("),
+    Mutant("a test that fails is no matter", deploy.update_and_test, "if problem := run_test(", "if not run_test("),
+    Mutant("answer the retry whatever the commit", records.earlier_answer, "and ours.commit in (None, last.commit)",
+           ""),
+    Mutant("build the retry again", records.earlier_answer, "if stored is None:", "if True:"),
+    Mutant("answer the retry whatever runs", records.earlier_answer, "if not is_true or", "if"),
+    Mutant("no answer for who was overtaken", records.awaited_or_last, "each.request_id in awaited", "False"),
+    Mutant("roll back in circles", rollback.ran_before, "if pile[-1:] == [digest]:", "if False:"),
+    Mutant("leave the records", records.let_go, 'for suffix in (".log", ".json")', 'for suffix in (".log",)'),
+    Mutant("release nothing", records.let_go, "ledger.release(forgotten, **how)", "pass"),
+    Mutant("tell a failure as deployed", records.news, 'else "failed"', 'else "deployed"'),
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def mutated(mutant: Mutant) -> Iterator[None]:
+    """Have one mistake in the control code."""
+    original = mutant.where
+    text = textwrap.dedent(inspect.getsource(original))
+    if text.count(mutant.before) != 1:
+        raise LookupError(
+            f"{mutant.name}: {text.count(mutant.before)} times in {original.__qualname__}: {mutant.before}"
+        )
+    text = text.replace(mutant.before, mutant.after)
+    if mutant.after.count("(") > mutant.before.count("(") and mutant.name == "publish before the test":
+        text = text.replace("request.test_event, job):", "request.test_event, job)):", 1)
+    namespace: dict[str, Any] = {}
+    exec(compile(text, f"<{mutant.name}>", "exec", dont_inherit=True, flags=FUTURE), original.__globals__, namespace)  # noqa: S102
+    changed = namespace[original.__name__]
+    owner_name = original.__qualname__.rpartition(".")[0]
+    if owner_name:
+        owners = [(original.__globals__[owner_name], original.__name__)]
+    else:
+        modules = [each for key, each in sys.modules.items() if key.startswith("yo_dawg") or key == "lambda_function"]
+        owners = [(each, name) for each in modules for name, value in vars(each).items() if value is original]
+    for owner, name in owners:
+        setattr(owner, name, changed)
+    try:
+        yield
+    finally:
+        for owner, name in owners:
+            setattr(owner, name, original)
+
+
+FUTURE = __import__("__future__").annotations.compiler_flag

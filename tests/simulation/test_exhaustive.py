@@ -1,0 +1,40 @@
+"""Every crash point and every interleaving of builders, in a simulated world.
+
+    ./deploy.sh test tests/simulation                                      two minutes on two cores
+    SCHEDULES=all ./deploy.sh test tests/simulation/test_exhaustive.py     two switches *and* a fault in each run
+    SCHEDULES=1000000 ./deploy.sh test tests/simulation/test_random.py     so many at random
+    SCHEDULE='build: 20:lost' ./deploy.sh test tests/simulation/test_exhaustive.py    one, as a failure has printed it
+
+What holds is written in docs/invariants.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.builders import simulated
+from tests.simulation.campaign import campaign, tasks
+from tests.simulation.scenarios import SCENARIOS, place
+from tests.simulation.scheduler import play, read
+
+EVERYTHING = os.environ.get("SCHEDULES") == "all"
+
+
+@pytest.mark.skipif("SCHEDULE" in os.environ, reason="one schedule is asked for")
+def test_every_fault_and_every_interleaving(capsys: pytest.CaptureFixture[str]) -> None:
+    with simulated():
+        place()
+        parts = list(tasks(everything=EVERYTHING))
+    outcome = campaign(parts)
+    with capsys.disabled():
+        print(f"\nexhaustive: {outcome}")
+    assert not outcome.violations, f"{len(outcome.violations)} parts fail; the first:\n{outcome.violations[0]}"
+
+
+@pytest.mark.skipif("SCHEDULE" not in os.environ, reason="none is asked for: SCHEDULE='build: 20:lost'")
+def test_the_schedule_that_is_asked_for() -> None:
+    scenario, choices = read(os.environ["SCHEDULE"])
+    with simulated():
+        play(SCENARIOS[scenario], choices)
