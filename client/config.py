@@ -89,6 +89,11 @@ def timeout_fault(value: str) -> str | None:
     return between(1, most_seconds(), "seconds")(value)
 
 
+def keep_versions_fault(value: str) -> str | None:
+    """Say what is wrong with how many versions are kept."""
+    return None if value == "all" else between(1, 99_999, "versions, or all")(value)
+
+
 def listed(pattern: str, meaning: str) -> Callable[[str], str | None]:
     """Make a rule that takes a list of what matches the pattern."""
     return lambda value: (
@@ -213,6 +218,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "proof": Key(one_of("warn", "require", "off"), "warn"),
         "bytecode": Key(one_of("used", "all", "none"), "used"),
         "index_secret": Key(secret_fault),
+        "keep_versions": Key(keep_versions_fault),
         "kms_keys": Key(listed(ARN_OF_KEY, "ARNs of keys of KMS (not of aliases)")),
         "permissions_boundary": Key(like(ARN_OF_POLICY, "the ARN of a policy of IAM")),
         "vpc_subnets": Key(listed(r"subnet-[0-9a-f]+", "ids of subnets")),
@@ -260,6 +266,7 @@ class Config:
     proof: str
     bytecode: str
     index_secret: str
+    keep_versions: str
     kms_keys: tuple[str, ...]
     permissions_boundary: str
     vpc_subnets: tuple[str, ...]
@@ -297,6 +304,7 @@ class Config:
             proof=values["proof"],
             bytecode=values["bytecode"],
             index_secret=values["index_secret"],
+            keep_versions=values["keep_versions"].replace("all", ""),
             kms_keys=split_names(values["kms_keys"]),
             permissions_boundary=values["permissions_boundary"],
             vpc_subnets=split_names(values["vpc_subnets"]),
@@ -329,6 +337,7 @@ class Config:
             "YO_DAWG_DEPLOYABLE_FUNCTIONS": ",".join(self.deployable_functions),
             "YO_DAWG_PROOF": self.proof,
             "YO_DAWG_BYTECODE": self.bytecode,
+            "YO_DAWG_KEEP_VERSIONS": self.keep_versions,
             "YO_DAWG_INDEX_SECRET": self.index_secret,
             "YO_DAWG_BASE_URL": self.base_url,
             "YO_DAWG_USERNAME": self.username,
@@ -366,6 +375,7 @@ class Config:
             "Proof": self.proof,
             "Bytecode": self.bytecode,
             "IndexSecret": self.index_secret,
+            "KeepVersions": self.keep_versions,
             "KmsKeys": ",".join(self.kms_keys),
             "PermissionsBoundary": self.permissions_boundary,
             "VpcSubnets": ",".join(self.vpc_subnets),
@@ -388,13 +398,15 @@ def policy_size(values: Mapping[str, str]) -> int:
     What is always there has been counted; tests/test_template.py compares it with the template.
     """
     names = split_names(values["deployable_functions"])
-    size = 3900 + 17 * len(values["function_name"]) + 11 * len(values["deployment_bucket"])
+    size = 4440 + 17 * len(values["function_name"]) + 11 * len(values["deployment_bucket"])
     size += sum(2 * (len(name) + 30) for name in names)
     size += 900 if values["vpc_subnets"] else 0
+    if values["keep_versions"] not in ("", "all"):
+        size += 260 + sum(len(name) + 30 for name in names)
     keys = split_names(values["kms_keys"])
     size += 350 + sum(len(key) + 3 for key in keys) if keys else 0
     secrets = (values[name] for name in ("token_secret", "deploy_key_secret", "index_secret") if values[name])
-    return size + sum(220 + 2 * len(secret) for secret in secrets)
+    return size + sum(250 + 2 * len(secret) for secret in secrets)
 
 
 def split_names(value: str) -> tuple[str, ...]:

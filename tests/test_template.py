@@ -155,6 +155,7 @@ def config(**changes: Any) -> Config:
         "proof": "warn",
         "bytecode": "used",
         "index_secret": "",
+        "keep_versions": "",
         "kms_keys": (),
         "permissions_boundary": "",
         "vpc_subnets": (),
@@ -178,8 +179,10 @@ def policy(**changes: Any) -> list[dict[str, Any]]:
 def allowed(statements: list[dict[str, Any]], action: str, resource: str, **context: str) -> bool:
     """Say whether IAM allows it."""
     here = {"aws:RequestedRegion": REGION, "aws:ResourceAccount": ACCOUNT}
-    here |= {name.replace("_", ":", 1): value for name, value in context.items()}
-    return decide(statements, action, resource, here) is Decision.ALLOWED
+    given: dict[str, str | list[str]] = {name.replace("_", ":", 1): value for name, value in context.items()}
+    if "aws:TagKeys" in given:
+        given["aws:TagKeys"] = [key for key in context["aws_TagKeys"].split(",") if key]
+    return decide(statements, action, resource, {**here, **given}) is Decision.ALLOWED
 
 
 def function(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
@@ -447,8 +450,10 @@ def test_the_network_is_in_the_functions_variables_by_the_names_that_clients_kno
 METHODS = {
     "head_object": "s3:GetObject", "list_objects_v2": "s3:ListBucket", "delete_objects": "s3:DeleteObject",
     "invoke": "lambda:InvokeFunction", "get_layer_version_by_arn": "lambda:GetLayerVersion",
+    "get_bucket_encryption": "s3:GetEncryptionConfiguration",
+    "get_bucket_lifecycle_configuration": "s3:GetLifecycleConfiguration",
 }  # fmt: skip
-SERVICES = {"s3": "s3", "functions": "lambda", "secrets": "secretsmanager", "tags": "tag"}
+SERVICES = {"s3": "s3", "functions": "lambda", "secrets": "secretsmanager", "tags": "tag", "iam": "iam"}
 
 
 def aws_calls() -> set[str]:
@@ -457,8 +462,11 @@ def aws_calls() -> set[str]:
     files = [ROOT / "lambda_function.py", *(ROOT / "yo_dawg/control").rglob("*.py")]
     for node in chain.from_iterable(ast.walk(ast.parse(file.read_text())) for file in files):
         match node:
-            case ast.Attribute(value=ast.Attribute(attr=client), attr=method) if client in SERVICES:
-                if method == "exceptions":
+            case (
+                ast.Attribute(value=ast.Attribute(attr=client), attr=method)
+                | ast.Call(func=ast.Attribute(value=ast.Name(id=client), attr=method))
+            ) if client in SERVICES:
+                if method in ("exceptions", "meta"):
                     continue
                 name = "".join(word.capitalize() for word in method.split("_"))
                 found.add(METHODS.get(method, f"{SERVICES[client]}:{name}"))
@@ -466,7 +474,7 @@ def aws_calls() -> set[str]:
 
 
 def test_the_policy_allows_what_the_code_calls_and_no_more() -> None:
-    allows = (each["Action"] for each in policy(token_secret="x") if each["Effect"] == "Allow")
+    allows = (each["Action"] for each in policy(token_secret="x", keep_versions="10") if each["Effect"] == "Allow")
     granted = {action for actions in allows for action in listed(actions)}
     not_ours = {"logs:CreateLogStream", "logs:PutLogEvents", "s3:GetObjectVersion"}  # Lambda's, in the role's name
     assert granted - not_ours == aws_calls()
@@ -521,6 +529,10 @@ def test_the_embedded_aws_reads_the_template_as_this_file_does() -> None:
         made = aws.client("lambda").get_function_configuration(FunctionName="yo-dawg")
         [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/yo-dawg")["logGroups"]
     found = [statement for document in documents for statement in document["Statement"]]
+    for statement in found:
+        if statement.get("Sid") == "LookAtItsRole":
+            assert statement["Resource"].endswith(f":role/{role}")
+            statement["Resource"] = "<Role.Arn>"
     assert sorted(found, key=str) == sorted(Resolver(parameters, here).statements(), key=str)
     arn = function("yo-dawg", region=here["AWS::Region"], account=here["AWS::AccountId"])
     assert (outputs["FunctionName"], outputs["FunctionArn"]) == ("yo-dawg", arn)
