@@ -6,7 +6,6 @@ They matter only where they would ship.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,22 +23,10 @@ MAX_LFS_POINTER = 1024
 """Bytes; the specification says that pointers are smaller."""
 
 
-def not_written(checkout: Checkout) -> Mapping[str, str]:
-    """Return the links out of the repository that were not written: their names in it, and what they point at."""
-    found: Mapping[str, str] = getattr(checkout, "outside_links", {})
-    return found
-
-
-def unfetched_lfs(checkout: Checkout) -> Mapping[str, str]:
-    """Return the files that still are pointers into Git LFS: their names in the repository, and why."""
-    found: Mapping[str, str] = getattr(checkout, "unfetched_lfs", {})
-    return found
-
-
 def refuse_outside_links(checkout: Checkout, selection: Selection) -> None:
     """Raise PackageError if a link out of the repository, which was not written, would be in the package."""
     top = selection.top
-    for repository_name, target in sorted(not_written(checkout).items()):
+    for repository_name, target in sorted(checkout.outside_links.items()):
         path = selection.root / repository_name
         above = [path, *path.parents]
         inside = above[: above.index(top)] if top in above else above[:1]
@@ -58,7 +45,7 @@ def refuse_outside_links(checkout: Checkout, selection: Selection) -> None:
 def refuse_pointers(checkout: Checkout, staging: Path) -> None:
     """Raise PackageError if make_dist.sh has put a pointer into Git LFS, whose file could not be had, into staging."""
     contents = {}
-    for name, reason in unfetched_lfs(checkout).items():
+    for name, reason in checkout.unfetched_lfs.items():
         with contextlib.suppress(OSError), (checkout.root / name).open("rb") as file:
             contents[file.read(MAX_LFS_POINTER)] = reason
     if not contents:

@@ -16,7 +16,6 @@ from yo_dawg.errors import PackageError
 from yo_dawg.process import Command, CommandFailed, program
 from yo_dawg.text import nearest, printable
 from yo_dawg.trees import tree_files
-from yo_dawg.workshop.package.not_fetched import not_written
 
 if TYPE_CHECKING:
     from yo_dawg.workshop.package.install import Installer
@@ -84,7 +83,7 @@ def read_rules(installer: Installer, pruned: Iterable[str] = ()) -> Rules:
         return Rules(runtime_boto3=runtime_boto3)
     top = "" if checkout.project == checkout.root else f"{checkout.project.relative_to(checkout.root).as_posix()}/"
     names = sorted({name for name, _ in tree_files(space.staging)} | set(pruned))
-    own = checkout.files | not_written(checkout).keys()
+    own = checkout.files | checkout.outside_links.keys()
     names += [name.removeprefix(top) for name in own if name.startswith(top)]
     answer = space.root / "matched.json"
     job = {"patterns": patterns, "names": names, "answer": str(answer), "seconds": SECONDS_TO_MATCH}

@@ -20,7 +20,7 @@ from yo_dawg.errors import BuildScriptError, PackageError
 from yo_dawg.process import Command, CommandFailed
 from yo_dawg.trees import make_readable, tree_files
 from yo_dawg.workshop.package.left_out import MAX_LEFT_OUT, SECRETS, Selection, handler_names, left_out_files
-from yo_dawg.workshop.package.not_fetched import not_fetched, refuse_outside_links, refuse_pointers, unfetched_lfs
+from yo_dawg.workshop.package.not_fetched import not_fetched, refuse_outside_links, refuse_pointers
 from yo_dawg.workshop.package.prune import LEFT_OUT, PrunedFile
 from yo_dawg.workspace import Workspace, check_workspace
 
@@ -111,7 +111,7 @@ def copy_project(checkout: Checkout, space: Workspace, rules: Rules, handlers: S
         repository_name = str(path).removeprefix(f"{root}/")
         if not selection.ships(name) or repository_name not in checkout.files:
             continue  # the build of a requirement left it (setuptools' build/, say): it is not the project's
-        if reason := unfetched_lfs(checkout).get(repository_name):
+        if reason := checkout.unfetched_lfs.get(repository_name):
             raise PackageError(not_fetched(name, reason))
         try:
             shipped.place(name, path)
@@ -163,7 +163,7 @@ def offer_left_out(checkout: Checkout, space: Workspace, selection: Selection) -
     placer = Placer(space.pruned)
     for name, path in left_out_files(selection):
         repository_name = str(path).removeprefix(f"{selection.root}/")
-        if name in selection.rules.drop or repository_name not in checkout.files.difference(unfetched_lfs(checkout)):
+        if name in selection.rules.drop or repository_name not in checkout.files.difference(checkout.unfetched_lfs):
             continue
         with contextlib.suppress(IsADirectoryError, NotADirectoryError, FileExistsError):  # a dependency's is there
             placer.place(name, path)
