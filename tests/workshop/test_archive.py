@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -310,6 +311,7 @@ class Ahead:
             if ahead._thread:
                 ahead._thread.join()
             ahead.stop()
+            self.failure = ahead.failure
 
 
 @given(before=TREES, after=TREES, executable=st.sets(FILES))
@@ -424,3 +426,43 @@ def test_it_ends_after_the_file_that_it_is_at(tree: Path, tmp_path: Path) -> Non
         assert cache.get(record_digest(b"x" * 1000))
         assert not cache.get(record_digest(b"y"))
         assert zip_tree(tree, tmp_path / "1.zip", cache) == zip_tree(tree, tmp_path / "2.zip")
+
+
+def test_what_is_left_when_something_goes_wrong_is_compressed_by_who_writes_the_zip(tree: Path, tmp_path: Path) -> None:
+    """Memory may run out, say: the package is the same, and the trouble is known."""
+    lay_out(tree, {"large": "x" * 3000, "middle": "y" * 2000, "small": "z"})
+    given_it: list[bytes] = []
+
+    def failing(content: bytes) -> bytes:
+        given_it.append(content[:1])
+        if given_it == [b"x", b"y"]:
+            raise MemoryError
+        return ZLIB.deflate(content)
+
+    ahead = Ahead(tree, CompressedCache(dataclasses.replace(ZLIB, deflate=failing)))
+    assert given_it == [b"x", b"y"], "it ends there"
+    assert isinstance(ahead.failure, MemoryError)
+    assert zip_tree(tree, tmp_path / "1.zip", ahead.cache) == zip_tree(tree, tmp_path / "2.zip")
+    assert sorted(given_it[2:]) == [b"y", b"z"]
+
+
+def test_it_has_ended_when_what_it_was_done_beside_fails(tree: Path) -> None:
+    """The spool is closed then, and its number may be that of another file."""
+    lay_out(tree, {"a": "a"})
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow(content: bytes) -> bytes:
+        begun.set()
+        assert may_go_on.wait(60)
+        return ZLIB.deflate(content)
+
+    cache = CompressedCache(dataclasses.replace(ZLIB, deflate=slow))
+    failing = contextlib.suppress(PackageError)
+    with tempfile.TemporaryFile() as spool, failing, CompressingAhead(cache, spool.fileno()) as ahead:
+        ahead.start(walk(tree))
+        assert begun.wait(60)
+        threading.Timer(0.1, may_go_on.set).start()
+        raise PackageError("cannot be imported")
+    assert ahead._thread
+    assert not ahead._thread.is_alive()
+    assert cache.get(record_digest(b"a"))

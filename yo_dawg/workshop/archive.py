@@ -168,15 +168,27 @@ class CompressedCache:
 class CompressingAhead:
     """Compresses files into a cache while something else is done, such as the handler's import.
 
-    One thread does it, from ``start`` to ``stop``.  A file that changes meanwhile does no harm: what is in the cache
-    goes by the content that was read.  One that cannot be read is left to whoever writes the zip.
+    One thread does it, from ``start`` to ``stop``, which the end of a ``with`` is too.  A file that changes meanwhile
+    does no harm: what is in the cache goes by the content that was read.  One that cannot be read is left to whoever
+    writes the zip, and so is all that is left when anything else goes wrong.
     """
+
+    failure: Exception | None = None
+    """What went wrong, other than that a file could not be read."""
 
     def __init__(self, cache: CompressedCache, spool: int) -> None:
         """Fill a cache; the compressed content goes into an open file that nobody else can reach."""
         self._cache, self._spool = cache, spool
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> CompressingAhead:
+        """Have it stopped at the end, whatever comes of it: the spool's descriptor may be another file's then."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
 
     def start(self, listing: Listing) -> None:
         """Begin with these files, the largest first; not with more than Lambda takes, or than the disk has room for."""
@@ -194,6 +206,12 @@ class CompressingAhead:
             self._thread.join()
 
     def _compress(self, files: Listing) -> None:
+        try:
+            self._compress_each(files)
+        except Exception as error:  # whatever it is, the zip can be written without
+            self.failure = error
+
+    def _compress_each(self, files: Listing) -> None:
         at = 0
         for _, path, status in files:
             if self._is_over.is_set():

@@ -49,8 +49,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
     if previous:
         cache.add_package(previous.zipped, previous.manifest.members)
 
-    with tempfile.TemporaryFile(dir=work.space.root) as spool:
-        ahead = CompressingAhead(cache, spool.fileno())
+    with tempfile.TemporaryFile(dir=work.space.root) as spool, CompressingAhead(cache, spool.fileno()) as ahead:
         dependencies = bring_dependencies(work, installer, previous)
         if dependencies is None:
             return {"unchanged": True}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.limits import LARGEST
-from yo_dawg.text import size
+from yo_dawg.text import printable, size
 from yo_dawg.trees import walk
 from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, WrittenZip, write_zip
 from yo_dawg.workshop.package.bytecode import compile_ahead, lay_previous_bytecode, write_bytecode
@@ -162,6 +162,8 @@ def zip_package(
         sizes = package_sizes(compiled.files, installed.owners)
         check_size(sizes, proven.proof.layer_bytes, proven.pruned, compiled.files, installed.owners)
         ahead.stop()
+        if ahead.failure:
+            work.report.quote(f"not compressed ahead: {type(ahead.failure).__name__}: {printable(str(ahead.failure))}")
         written = write_zip(compiled.files, work.files["package"], cache)
         zipped = os.fstat(work.files["package"]).st_size
         work.report.quote(f"{len(written.members)} files, {size(written.unzipped_bytes)}, zipped {size(zipped)}")
