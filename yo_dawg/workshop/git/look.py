@@ -37,7 +37,7 @@ def ask_refs(job: Mapping[str, Any], _files: Mapping[str, int], _report: Report)
     if reply.status != 200 or not content.startswith(b"001e# service=git-upload-pack\n0000"):
         raise SourceError(f"It did not say: HTTP {reply.status}")
     refs, head, at = {}, None, 34
-    while size := int(content[at : at + 4], 16):
+    while (size := int(content[at : at + 4], 16)) > 0:  # Python reads "-004" too, and would go back for ever
         line, _, abilities = content[at + 4 : at + size].rstrip(b"\n").partition(b"\0")
         for each in abilities.split():
             if each.startswith(b"symref=HEAD:"):
