@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -32,7 +33,7 @@ def ask(job: Job) -> Ask:
 
 @needs_git
 @pytest.mark.parametrize("backend", ["git", "dulwich"])
-def test_a_plain_question_tells_the_commit(ask: Ask, tmp_path: Path, backend: str) -> None:
+def test_a_plain_question_tells_the_commit(ask: Ask, tmp_path: Path, backend: Literal["git", "dulwich"]) -> None:
     work = publish(tmp_path, "project", {"app.py": ""})
     git(work, "branch", "twice")
     git(work, "tag", "twice")
