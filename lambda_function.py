@@ -60,7 +60,7 @@ from yo_dawg.control.manifests import Manifest, build_inputs, may_be_unchanged, 
 from yo_dawg.control.models import check_models
 from yo_dawg.control.package import gather, make_package
 from yo_dawg.control.packages import Package, store_package
-from yo_dawg.control.records import aftermath, close_books, earlier_answer, failure, note_commit, take_ledgers
+from yo_dawg.control.records import aftermath, earlier_answer, failure, finish_build, note_commit, take_ledgers
 from yo_dawg.control.recovery import recover
 from yo_dawg.control.results import bootstrap_result, build_result, rollback_result
 from yo_dawg.control.rollback import find_package
@@ -100,7 +100,7 @@ def bootstrap(request: BootstrapRequest, job: Job) -> dict[str, Any]:
         stored = None if request.force else stored_toolchain(job.store, job.builder)
         fits = stored is not None and is_stored(stored, job.store)
     if stored is not None and fits:
-        job.log.say("The stored toolchain fits.")
+        job.log.info("The stored toolchain fits.")
         return bootstrap_result("unchanged", stored, job)
     zips, packages = make_toolchain([*TOOLCHAIN_PARTS], job)  # stages 2 to 4
     with job.log.step("upload", "[5/5] upload"):
@@ -160,7 +160,7 @@ def deploy_unchanged(
     manifest: Manifest, cloned: Cloned, request: BuildRequest, targets: Sequence[Target], job: Job
 ) -> dict[str, Any]:
     """Deploy what the functions run already, since a build would make just that: publish, test, move the alias."""
-    job.log.say(f"{targets[0].code_sha256} was built from just this before.")
+    job.log.info(f"{targets[0].code_sha256} was built from just this before.")
     packages = [Package.of(target.name, target.code_sha256, cloned.commit) for target in targets]
     with job.log.step("deploy", f"[8/8] deploy {', '.join(target.name for target in targets)}"):
         deployments = deploy_all(packages, targets, request, job)
@@ -189,7 +189,7 @@ def doctor(_request: DoctorRequest, job: Job) -> dict[str, Any]:
     findings = []
     for each in examine(job):
         mark = {True: "ok", False: "!!", None: "--"}[each["ok"]]
-        job.log.say(f"{mark} {each['name']}: {each['says']}")
+        job.log.info(f"{mark} {each['name']}: {each['says']}")
         findings.append(each)
     return {"status": "problems" if any(each["ok"] is False for each in findings) else "ok", "findings": findings}
 
@@ -212,7 +212,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
             result = ACTIONS[type(request)](request, job)
     except YoDawgError as error:
         message = job.log.mask(f"{error}{aftermath(error, job, context)}")
-        job.log.say(f"{type(error).__name__}: {message}")
+        job.log.info(f"{type(error).__name__}: {message}")
         result = {} if isinstance(error, BuildInProgress) else failure(error, message)
         # The message stands alone: a traceback through this file would tell the caller nothing.
         raise type(error)(message) from None
@@ -222,7 +222,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
     finally:
         job.shell.close()  # before the books are: what still runs could go on for ever
         job.workshop.close()
-        close_books(request, result, job, context)
+        finish_build(request, result, job, context)
     return result
 
 
@@ -246,9 +246,9 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         contextlib.closing(Log(settings.secrets, space.root)) as log,
     ):
         if not protected:
-            log.say("Warning: this system does not let the handler close itself to the projects' code.")
+            log.info("Warning: this system does not let the handler close itself to the projects' code.")
         if builder.asked_by:
-            log.say(f"Asked for by {builder.asked_by} ({builder.token}).")
+            log.info(f"Asked for by {builder.asked_by} ({builder.token}).")
         put_python_on_path(space)
         with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
             workshop = Workshop(shell, space)

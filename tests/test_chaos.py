@@ -24,19 +24,19 @@ from local.rest_json import Response
 from tests.support.embedded import BUCKET, NEWEST, Builder, FunctionFailed
 from tests.support.yard import HANDLER as APP
 from tests.support.yard import Yard
-from yo_dawg.control.ledger import KEPT_ENTRIES, KEPT_PACKAGES, Entry
+from yo_dawg.control.ledger import KEPT_ENTRIES, KEPT_PACKAGES, BuildRecord
 from yo_dawg.errors import YoDawgError
 
 HANDLER = "def lambda_handler(event, context):\n    return 'ok'\n"
 
 
-def ledger_of(content: bytes) -> tuple[Any, list[Entry]]:
+def ledger_of(content: bytes) -> tuple[Any, list[BuildRecord]]:
     """Return who holds a ledger, and its history, the oldest first."""
     page = json.loads(content)
-    return page["holder"], [Entry.from_json(each) for each in reversed(page["history"])]
+    return page["holder"], [BuildRecord.from_json(each) for each in reversed(page["history"])]
 
 
-def ledger_in(builder: Builder, function: str) -> tuple[Any, list[Entry]]:
+def ledger_in(builder: Builder, function: str) -> tuple[Any, list[BuildRecord]]:
     """Return what a function's ledger says on a builder's AWS."""
     key = f"{builder.name}/locks/{function}"
     return ledger_of(builder.stored(key)[key])

@@ -348,7 +348,7 @@ def test_a_build_stands_without_its_record(
     yard.add_project({"app.py": HANDLER})
     result = yard.build()
     assert (result["status"], result["log"]) == ("deployed", None)
-    assert "Warning: the books could not be closed: Cannot write it" in capsys.readouterr().out
+    assert "Warning: the end of the build could not be recorded: Cannot write it" in capsys.readouterr().out
     assert yard.code_sha256 == result["code_sha256"]
 
 

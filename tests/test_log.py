@@ -19,7 +19,7 @@ from yo_dawg.log import Log
     ids=["plain", "in a URL", "base64", "inside of a word"],
 )
 def test_secrets_are_masked_in_every_spelling(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Log(("canary-s/cret",)).say(f"a {text} b")
+    Log(("canary-s/cret",)).info(f"a {text} b")
     said = capsys.readouterr().out
     assert "***" in said
     assert text not in said
@@ -44,7 +44,7 @@ def test_no_secret_comes_through(secret: str, before: str, after: str) -> None:
 def test_a_stage_tells_its_name_and_its_time_also_when_it_fails(capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(())
     with log.step("one", "[1/2] one"):
-        log.quote("detail")
+        log.detail("detail")
     with pytest.raises(ValueError, match="x"), log.step("two", "[2/2] two"):
         raise ValueError("x")
     assert capsys.readouterr().out == "[1/2] one …\n      detail\n[1/2] one … 0.0 s\n[2/2] two …\n"
@@ -54,8 +54,8 @@ def test_a_stage_tells_its_name_and_its_time_also_when_it_fails(capsys: pytest.C
 
 def test_what_was_said_is_kept_in_a_file_without_a_name(tmp_path: Path) -> None:
     log = Log((), tmp_path)
-    log.say("hello")
-    log.say("a name that is not UTF-8: \udcff")
+    log.info("hello")
+    log.info("a name that is not UTF-8: \udcff")
     assert list(tmp_path.iterdir()) == []
     assert log.file is not None
     log.file.seek(0)
@@ -67,7 +67,7 @@ def test_a_project_that_prints_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("yo_dawg.log.MAX_LOG_BYTES", 100)
     log = Log((), tmp_path)
     for _ in range(100):
-        log.say("x" * 19)
+        log.info("x" * 19)
     assert log.file is not None
     log.file.seek(0)
     text = log.file.read().decode()
@@ -81,7 +81,7 @@ def test_a_full_disk_does_not_silence_the_log(tmp_path: Path, capsys: pytest.Cap
     assert log.file is not None
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), log.file.fileno())
-    log.say("x" * 100_000)  # more than a buffer holds
-    log.say("still here")
+    log.info("x" * 100_000)  # more than a buffer holds
+    log.info("still here")
     log.close()
     assert capsys.readouterr().out.endswith("\nstill here\n")

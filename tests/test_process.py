@@ -176,7 +176,7 @@ def test_what_it_tells_is_heard_and_what_else_it_prints_is_quoted(
     shell: Shell, log: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
     child = shell.start(
-        program_that("report.say('told'); print('printed canary-secret'); print('oops', file=sys.stderr)")
+        program_that("report.info('told'); print('printed canary-secret'); print('oops', file=sys.stderr)")
     )
     shell.ask(child, {}, {}, log.hear)
     assert capsys.readouterr().out.splitlines() == ["told", "      printed ***", "      oops"]

@@ -24,8 +24,8 @@ def said_by(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_what_a_program_tells_is_what_the_log_says(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     with report.step("install", "[3/8] install requirements"):
-        report.say("a warning: ü")
-        report.quote("2 packages")
+        report.info("a warning: ü")
+        report.detail("2 packages")
         report.doing("make_dist.sh")
     lines = said_by(report, capsys)
     log = Log(("canary-secret",))
@@ -45,19 +45,19 @@ def test_a_stage_that_fails_has_no_end(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_what_a_program_prints_without_being_asked_is_no_message() -> None:
-    for line in ("", "hello", "{}", '{"yo-dawg"', ' {"yo-dawg": ["say", "x"]}'):
+    for line in ("", "hello", "{}", '{"yo-dawg"', ' {"yo-dawg": ["info", "x"]}'):
         assert message_in(line) is None
 
 
 def test_secrets_are_masked_in_messages(capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(("canary-secret",))
-    for what in ("say", "quote"):
+    for what in ("info", "detail"):
         assert log.hear(message(what, "a canary-secret, and canary-\x1b[0msecret"))
     assert log.hear(message("begin", "x", "canary-secret"))
     assert "canary" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["say", "quote", "begin", "doing"])
+@pytest.mark.parametrize("what", ["info", "detail", "begin", "doing"])
 def test_no_message_can_forge_a_line(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(())
     text = "a\n[8/8] deploy api\r\x1b[2J\x07\x9b"
@@ -67,7 +67,7 @@ def test_no_message_can_forge_a_line(what: str, capsys: pytest.CaptureFixture[st
     assert not {*said, *log.doing, *log.stage} & {"\r", "\x1b", "\x07", "\x9b"}
 
 
-@pytest.mark.parametrize("what", ["say", "quote", "begin", "doing"])
+@pytest.mark.parametrize("what", ["info", "detail", "begin", "doing"])
 def test_no_message_is_long(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(())
     assert log.hear(message(what, *(["x"] if what == "begin" else []), "x" * 60_000))
@@ -80,11 +80,11 @@ def test_no_message_is_long(what: str, capsys: pytest.CaptureFixture[str]) -> No
     "line",
     [
         message(),
-        message("say"),
-        message("say", 1),
-        message("say", None),
-        message("say", ["x"]),
-        message("say", "x", "y"),
+        message("info"),
+        message("info", 1),
+        message("info", None),
+        message("info", ["x"]),
+        message("info", "x", "y"),
         message("shout", "x"),
         message("begin", "x"),
         message("begin", 1, "x"),
@@ -95,11 +95,11 @@ def test_no_message_is_long(what: str, capsys: pytest.CaptureFixture[str]) -> No
         message("end", "x", -1),
         message("end", "x", 10**400),
         message("end", "never begun", 1.0),
-        message({"say": "x"}),
+        message({"info": "x"}),
         f"{BEGINS}null}}",
         f"{BEGINS}[]}}",
-        f'{BEGINS}"say"}}',
-        f'{BEGINS}["say", "x"]',
+        f'{BEGINS}"info"}}',
+        f'{BEGINS}["info", "x"]',
         BEGINS + "[" * 30_000,
         BEGINS + "[" * 30_000 + "]" * 30_000 + "}",
     ],
@@ -126,7 +126,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(["begin", "end", "say", "quote", "doing"]), st.lists(JSON, max_size=3))
+@given(st.sampled_from(["begin", "end", "info", "detail", "doing"]), st.lists(JSON, max_size=3))
 def test_no_message_makes_the_handler_fail(what: str, details: list[Any]) -> None:
     log = Log(())
     log.hear(message("begin", "x", "X"))

@@ -13,7 +13,7 @@ def in_base64(digest: Any) -> str:
     return base64.b64encode(digest.digest()).decode()
 
 
-def in_hex(sha256: str) -> str:
+def base64_to_hex(sha256: str) -> str:
     """Return a digest in hex that Lambda or S3 writes in base64."""
     return base64.b64decode(sha256).hex()
 

@@ -63,7 +63,7 @@ class Log:
             text = text.replace(secret, "***")
         return text
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Print text, and keep it."""
         text = self.mask(text).encode(errors="replace").decode()
         if self._room <= 0:
@@ -77,19 +77,19 @@ class Log:
             with contextlib.suppress(OSError):
                 self.file.write(f"{text}\n".encode())
 
-    def quote(self, text: str) -> None:
+    def detail(self, text: str) -> None:
         """Print a line of a tool's output, indented under its stage."""
-        self.say(f"      {text}")
+        self.info(f"      {text}")
 
     def begin(self, name: str, title: str) -> None:
         """Tell that a stage begins."""
         self._titles[name], self.stage, self.doing = title, title, ""
-        self.say(f"{title} …")
+        self.info(f"{title} …")
 
     def end(self, name: str, seconds: float) -> None:
         """Keep a stage's seconds under its name, and tell them."""
         self.seconds[name] = seconds
-        self.say(f"{self._titles.get(name, name)} … {seconds:.1f} s")
+        self.info(f"{self._titles.get(name, name)} … {seconds:.1f} s")
 
     @contextlib.contextmanager
     def step(self, name: str, title: str) -> Iterator[None]:
@@ -112,10 +112,10 @@ class Log:
                 self.begin(printable(name), printable(title))
             case ["end", str(name), float() | int() as seconds] if name in self._titles and 0 <= seconds < MAX_SECONDS:
                 self.end(name, float(seconds))
-            case ["say", str(text)]:
-                self.say(printable(text))
-            case ["quote", str(text)]:
-                self.quote(printable(text))
+            case ["info", str(text)]:
+                self.info(printable(text))
+            case ["detail", str(text)]:
+                self.detail(printable(text))
             case ["doing", str(text)]:
                 self.doing = printable(text)
             case _:

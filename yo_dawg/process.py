@@ -83,7 +83,7 @@ class Listener(Protocol):
     def mask(self, text: str) -> str:
         """Replace what nobody may see."""
 
-    def quote(self, text: str) -> None:
+    def detail(self, text: str) -> None:
         """Take down a line."""
 
 
@@ -172,7 +172,7 @@ class Shell:
                         continue
                     masked = self._log.mask(printable(line))
                     kept.append(masked)
-                    self._log.quote(masked)
+                    self._log.detail(masked)
                 status = process.wait()
             finally:
                 kill_group(process)

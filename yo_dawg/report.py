@@ -28,13 +28,13 @@ class Report:
         """Leave a text as it is: the handler knows what to mask."""
         return text
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Have a line printed."""
-        self._tell("say", text)
+        self._tell("info", text)
 
-    def quote(self, text: str) -> None:
+    def detail(self, text: str) -> None:
         """Have a line of a tool's output printed, indented under its stage."""
-        self._tell("quote", text)
+        self._tell("detail", text)
 
     def doing(self, what: str) -> None:
         """Name what a stage is at, for an error that would name the stage alone; "" is the stage itself."""

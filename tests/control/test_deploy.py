@@ -13,7 +13,7 @@ from local.aws import EmbeddedAWS
 from tests.support.account import TRUST, store_package
 from tests.support.embedded import small_zip
 from yo_dawg.builder import Builder
-from yo_dawg.control.clients import BUSY, Aws, aws_says, make_clients
+from yo_dawg.control.clients import BUSY, Aws, make_clients, translate_aws_errors
 from yo_dawg.control.deploy import put_code
 from yo_dawg.control.functions import Target, check_deployable, look_at_target, wait_until_updated
 from yo_dawg.control.packages import Package
@@ -251,7 +251,7 @@ def test_what_lambda_is_still_at_is_waited_for(aws: Aws, monkeypatch: pytest.Mon
 def test_a_missing_permission_is_the_operators(aws: Aws, code: str) -> None:
     with Stubber(aws.s3) as s3:
         s3.add_client_error("get_object", code, "not authorized to perform: s3:GetObject")
-        with pytest.raises(DeployError) as refused, aws_says("read it"):
+        with pytest.raises(DeployError) as refused, translate_aws_errors("read it"):
             aws.s3.get_object(Bucket="b", Key="k")
     assert str(refused.value) == (
         f"Cannot read it: AWS answered {code}: not authorized to perform: s3:GetObject. "
@@ -261,7 +261,7 @@ def test_a_missing_permission_is_the_operators(aws: Aws, code: str) -> None:
 
 def test_any_other_refusal_is_told_as_it_is(aws: Aws) -> None:
     with pytest.raises(ConfigError, match="Cannot read it: AWS answered ResourceNotFoundException: .+"):  # noqa: SIM117
-        with aws_says("read it", ConfigError):
+        with translate_aws_errors("read it", ConfigError):
             aws.secrets.get_secret_value(SecretId="none")
 
 
@@ -273,5 +273,5 @@ def test_an_aws_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_error_of_ours_is_not_taken_for_one_of_aws() -> None:
-    with pytest.raises(ValueError, match="ours"), aws_says("do it"):
+    with pytest.raises(ValueError, match="ours"), translate_aws_errors("do it"):
         raise ValueError("ours")

@@ -90,5 +90,5 @@ def test_all_secrets_are_hidden_in_the_log(capsys: pytest.CaptureFixture[str]) -
     log = Log([])
     given = settings(BASE_URL="git@github.com:me", DEPLOY_KEY_SECRET="key")
     source_from_settings(given, aws, "project", log)
-    log.say(f"it printed {body} and canary phrase")
+    log.info(f"it printed {body} and canary phrase")
     assert capsys.readouterr().out == "it printed *** and ***\n"

@@ -39,7 +39,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedAws:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     made = ScriptedAws(UpdateFunctionCode=configuration(), Invoke={"StatusCode": 204})
-    monkeypatch.setattr("yo_dawg.control.trial.patient", lambda aws, seconds: aws)
+    monkeypatch.setattr("yo_dawg.control.trial.client_with_timeout", lambda aws, seconds: aws)
     return made
 
 

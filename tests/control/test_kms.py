@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_aws import KEY, Refusal, ScriptedAws, configuration, job
-from yo_dawg.control.clients import aws_says
+from yo_dawg.control.clients import translate_aws_errors
 from yo_dawg.control.deploy import rehearse
 from yo_dawg.control.functions import Target
 from yo_dawg.control.git import Cloned
@@ -101,14 +101,14 @@ def test_lambda_refuses_a_key_and_a_disabled_key_is_another_matter(scripted: Scr
         ("KMSDisabledException", f"the KMS key used is disabled: {KEY}", f"Look at the key {KEY} in KMS.*enabled"),
     ):
         scripted.answers = {"Invoke": Refusal(code, text)}
-        with pytest.raises(DeployError, match=words), aws_says("invoke api"):
+        with pytest.raises(DeployError, match=words), translate_aws_errors("invoke api"):
             scripted.aws.functions.invoke(FunctionName="api")
 
 
 def test_lambda_passes_on_what_s3_says_of_a_key(scripted: ScriptedAws) -> None:
     words = f"Error occurred while GetObject. S3 Error Code: AccessDenied. {NOT_ALLOWED.format(action='kms:Decrypt')}"
     scripted.answers = {"UpdateFunctionCode": Refusal("InvalidParameterValueException", words)}
-    with pytest.raises(DeployError, match=f"add {KEY} to kms_keys"), aws_says("update api"):
+    with pytest.raises(DeployError, match=f"add {KEY} to kms_keys"), translate_aws_errors("update api"):
         scripted.aws.functions.update_function_code(FunctionName="api", S3Bucket="bucket", S3Key="x")
 
 

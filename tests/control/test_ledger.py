@@ -14,7 +14,7 @@ import pytest
 from local.aws import EmbeddedAWS
 from local.rest_json import Response
 from yo_dawg.control.clients import Aws
-from yo_dawg.control.ledger import Entry, Ledger, ledger_key
+from yo_dawg.control.ledger import BuildRecord, Ledger, ledger_key
 from yo_dawg.control.store import Store
 from yo_dawg.errors import ConfigError, DeployError
 
@@ -24,9 +24,11 @@ def store(aws: Aws, account: EmbeddedAWS) -> Store:
     return Store(aws.s3, "bucket", "yo-dawg", account.account)
 
 
-def entry(request_id: str, **news: Any) -> Entry:
+def entry(request_id: str, **news: Any) -> BuildRecord:
     now = time.time()
-    made = Entry(request_id, f"digest of {request_id}", "build project", now, now + 300, f"builds/api/{request_id}")
+    made = BuildRecord(
+        request_id, f"digest of {request_id}", "build project", now, now + 300, f"builds/api/{request_id}"
+    )
     return dataclasses.replace(made, **news)
 
 
@@ -42,16 +44,16 @@ def history(store: Store) -> list[tuple[str, str]]:
 
 def test_who_comes_second_is_told_who_was_first(store: Store) -> None:
     first, second = ledger(store, "1", asked_by="me"), ledger(store, "2")
-    assert first.take() is None
-    assert second.take() == first.entry
+    assert first.acquire() is None
+    assert second.acquire() == first.entry
     first.release(status="deployed")
-    assert second.take() is None
+    assert second.acquire() is None
     assert history(store) == [("1", "deployed")]
 
 
 def test_each_function_has_a_ledger_of_its_own(store: Store) -> None:
-    assert Ledger("a", entry("1"), store).take() is None
-    assert Ledger("b", entry("2"), store).take() is None
+    assert Ledger("a", entry("1"), store).acquire() is None
+    assert Ledger("b", entry("2"), store).acquire() is None
 
 
 def test_of_many_that_come_at_once_one_gets_it(store: Store) -> None:
@@ -59,7 +61,7 @@ def test_of_many_that_come_at_once_one_gets_it(store: Store) -> None:
 
     def build(number: int) -> None:
         mine = ledger(store, str(number))
-        while mine.take():
+        while mine.acquire():
             pass
         mine.note(code_sha256=f"code of {number}")
         mine.release(status="deployed")
@@ -71,9 +73,9 @@ def test_of_many_that_come_at_once_one_gets_it(store: Store) -> None:
 
 def test_who_is_dead_for_sure_is_overruled_and_remembered(store: Store) -> None:
     dead = ledger(store, "1", until=time.time() - 60)
-    dead.take()
+    dead.acquire()
     dead.note(code_sha256="new code")
-    assert ledger(store, "2").take() is None
+    assert ledger(store, "2").acquire() is None
     assert history(store) == [("1", "interrupted")]
     page, _ = ledger(store, "reader").read()
     assert page.history[0].code_sha256 == "new code", "what it was at is known"
@@ -81,36 +83,36 @@ def test_who_is_dead_for_sure_is_overruled_and_remembered(store: Store) -> None:
 
 def test_who_may_still_live_is_not_overruled(store: Store) -> None:
     """Not in the seconds by which two clocks may differ."""
-    ledger(store, "1", until=time.time() - 2).take()
-    assert ledger(store, "2").take() is not None
+    ledger(store, "1", until=time.time() - 2).acquire()
+    assert ledger(store, "2").acquire() is not None
 
 
 def test_who_died_in_this_environment_is_overruled_at_once(store: Store) -> None:
     """Lambda serves one invocation at a time in an environment: the one before this has ended."""
-    ledger(store, "1", log_stream="here").take()
-    assert ledger(store, "2", log_stream="there").take() is not None
-    assert ledger(store, "3", log_stream="").take() is not None
-    assert ledger(store, "4", log_stream="here").take() is None
+    ledger(store, "1", log_stream="here").acquire()
+    assert ledger(store, "2", log_stream="there").acquire() is not None
+    assert ledger(store, "3", log_stream="").acquire() is not None
+    assert ledger(store, "4", log_stream="here").acquire() is None
 
 
 def test_who_was_overruled_can_do_no_harm_any_more(store: Store) -> None:
     slow = ledger(store, "1", log_stream="here")
-    slow.take()
+    slow.acquire()
     quick = ledger(store, "2", log_stream="here")
-    quick.take()
+    quick.acquire()
     with pytest.raises(DeployError, match="Somebody else has begun to build api"):
         slow.note(code_sha256="late")
     slow.release(status="deployed")
     assert history(store) == [("1", "interrupted")]
-    assert ledger(store, "3").take() == quick.entry
+    assert ledger(store, "3").acquire() == quick.entry
 
 
-@pytest.mark.parametrize("step", ["take", "note", "release"])
+@pytest.mark.parametrize("step", ["acquire", "note", "release"])
 def test_a_write_whose_answer_was_lost_counts_once(store: Store, account: EmbeddedAWS, step: str) -> None:
     """The client asks again, and S3 refuses: what it should replace is not there any more."""
     mine = ledger(store, "1")
     steps: dict[str, Callable[[], object]] = {
-        "take": mine.take,
+        "acquire": mine.acquire,
         "note": lambda: mine.note(ref="main"),
         "release": lambda: mine.release(status="ok"),
     }
@@ -127,7 +129,7 @@ def test_a_write_whose_answer_was_lost_counts_once(store: Store, account: Embedd
         assert not act()
     assert len(lost) == 1
     assert history(store) == [("1", "ok")]
-    assert ledger(store, "2").take() is None
+    assert ledger(store, "2").acquire() is None
 
 
 def test_s3_that_is_busy_with_another_writer_is_asked_again(store: Store, account: EmbeddedAWS) -> None:
@@ -141,7 +143,7 @@ def test_s3_that_is_busy_with_another_writer_is_asked_again(store: Store, accoun
         return None
 
     account.fault = conflict
-    assert ledger(store, "1").take() is None
+    assert ledger(store, "1").acquire() is None
     assert len(told) == 3
 
 
@@ -149,7 +151,7 @@ def test_s3_that_is_busy_with_another_writer_is_asked_again(store: Store, accoun
 def test_a_ledger_that_cannot_be_read_is_no_free_one(store: Store, content: bytes) -> None:
     store.s3.put_object(Bucket="bucket", Key=f"yo-dawg/{ledger_key('api')}", Body=content)
     with pytest.raises(ConfigError, match="s3://bucket/yo-dawg/locks/api cannot be read.*delete it"):
-        ledger(store, "1").take()
+        ledger(store, "1").acquire()
 
 
 def test_a_newer_versions_entries_can_be_read(store: Store) -> None:
@@ -162,7 +164,7 @@ def test_a_newer_versions_entries_can_be_read(store: Store) -> None:
 def test_an_event_that_lambda_delivers_twice_is_built_once(store: Store) -> None:
     """Both deliveries have one request id."""
     first, second = ledger(store, "1", log_stream="here"), ledger(store, "1", log_stream="there")
-    assert first.take() is None
-    assert second.take() == first.entry
+    assert first.acquire() is None
+    assert second.acquire() == first.entry
     first.release(status="deployed")
-    assert second.take() is None
+    assert second.acquire() is None

@@ -164,7 +164,7 @@ def test_each_of_several_functions_is_compared(job: Job) -> None:
 def test_nothing_has_changed_only_where_all_functions_run_the_stored_package(job: Job, aws: Aws) -> None:
     targets = [target(), target("other")]
     keys = [Package.of(each.name, each.code_sha256).key for each in targets]
-    known = Manifest(build_inputs(COMMIT, REQUEST, targets, job), {"code_sha256": DIGEST}, True, {})
+    known = Manifest(build_inputs(COMMIT, REQUEST, targets, job), {"code_sha256": DIGEST}, True)
 
     def ask(request: BuildRequest = REQUEST, which: list[Target] = targets) -> bool:
         return may_be_unchanged(known, COMMIT, request, which, job)

@@ -145,11 +145,11 @@ def test_any_other_parameter_that_it_does_not_know_is_told_and_doctor_tells_of_i
     (error, words), (_, found) = tell("""
         from pathlib import Path
         from tests.support.scripted_aws import ScriptedAws, job
-        from yo_dawg.control.clients import aws_says
+        from yo_dawg.control.clients import translate_aws_errors
         from yo_dawg.control.probes_here import boto3_models
         scripted = ScriptedAws()
         def invoke():
-            with aws_says("invoke api"):
+            with translate_aws_errors("invoke api"):
                 scripted.aws.functions.invoke(FunctionName="api", TenantId="x")
         calls = [invoke, lambda: boto3_models(job(scripted, Path("/nowhere")))]
     """)

@@ -23,12 +23,12 @@ from local.rest_json import Response
 from tests.support.account import TRUST, Context, store_package
 from tests.support.embedded import small_zip
 from yo_dawg.control.clients import NOT_RUN, NOT_YET_RUN, Aws
-from yo_dawg.control.deploy import Deployment, deploy, deploy_all, publish, put_code, what_runs
+from yo_dawg.control.deploy import Deployment, deploy, deploy_all, describe_running_code, publish, put_code
 from yo_dawg.control.functions import Target, preflight, rehearsal_zip, wait_until_updated
 from yo_dawg.control.job import Job
-from yo_dawg.control.ledger import Entry, Ledger
+from yo_dawg.control.ledger import BuildRecord, Ledger
 from yo_dawg.control.packages import Package, fetch_code
-from yo_dawg.control.records import close_books, earlier_answer, failure, take_ledgers
+from yo_dawg.control.records import earlier_answer, failure, finish_build, take_ledgers
 from yo_dawg.control.records import new_entry as new_entry_
 from yo_dawg.control.results import deployment_result
 from yo_dawg.control.trial import SECONDS_TO_UNDO
@@ -80,13 +80,13 @@ class Stage:
         job = self.another_job()
         take_ledgers(["api"], request, job)
         (deployment,) = deploy_all([package], [target], request, job)
-        close_books(request, {"status": deployment.status}, job, Context(job.builder.arn))
+        finish_build(request, {"status": deployment.status}, job, Context(job.builder.arn))
         return deployment
 
     def rollback(self, to: str | None = None, **fields: Any) -> dict[str, Any]:
         request, job = RollbackRequest("api", to, **fields), self.another_job()
         result = rollback(request, job)
-        close_books(request, result, job, Context(job.builder.arn))
+        finish_build(request, result, job, Context(job.builder.arn))
         return result
 
     def another_job(self) -> Job:
@@ -697,8 +697,8 @@ def test_old_records_go_with_their_logs(stage: Stage, monkeypatch: pytest.Monkey
     assert all(any(each["Key"] == f"yo-dawg/{entry.record}.json" for each in listing) for entry in history)
 
 
-def an_entry() -> Entry:
-    return Entry("id", "digest", "build", time.time(), time.time() + 60, "builds/api/x")
+def an_entry() -> BuildRecord:
+    return BuildRecord("id", "digest", "build", time.time(), time.time() + 60, "builds/api/x")
 
 
 # --- Several functions, and what is said after a failure --------------------------------------------------------
@@ -725,14 +725,16 @@ def test_what_a_function_runs_is_told_after_a_failure(stage: Stage) -> None:
     package = stage.store()
     _, target = stage.begin()
     aws = stage.job.aws
-    assert what_runs(target, package, aws) == "api runs the code that it ran before."
+    assert describe_running_code(target, package, aws) == "api runs the code that it ran before."
     stage.account.update_seconds = 3600
     stage.functions.update_function_code(FunctionName="api", S3Bucket="bucket", S3Key=f"yo-dawg/{package.key}")
-    assert what_runs(target, package, aws).startswith("Lambda is still at an update of api")
+    assert describe_running_code(target, package, aws).startswith("Lambda is still at an update of api")
     stage.account.finish_updates()
-    assert what_runs(target, package, aws) == "api runs the new code."
+    assert describe_running_code(target, package, aws) == "api runs the new code."
     stage.functions.delete_function(FunctionName="api")
-    assert what_runs(target, package, aws).startswith("What api runs now cannot be told: There is no function api")
+    assert describe_running_code(target, package, aws).startswith(
+        "What api runs now cannot be told: There is no function api"
+    )
 
 
 # --- What a review found --------------------------------------------------------------------------------
@@ -744,7 +746,7 @@ S3_DENIED = Response(403, b"<Error><Code>AccessDenied</Code></Error>", {"Content
 def test_a_function_whose_name_begins_anothers_can_be_built_first(stage: Stage) -> None:
     """To this role S3 answers 403 for a key that is not there, and what is there begins like it."""
     stage.create("api-2")
-    Ledger("api-2", dataclasses.replace(new_entry(stage), request_id="another"), stage.job.store).take()
+    Ledger("api-2", dataclasses.replace(new_entry(stage), request_id="another"), stage.job.store).acquire()
     stage.account.fault = lambda service, request: (
         S3_DENIED if request.startswith("GET") and request.partition("?")[0].endswith("/locks/api") else None
     )
@@ -752,7 +754,7 @@ def test_a_function_whose_name_begins_anothers_can_be_built_first(stage: Stage) 
     take_ledgers(["api"], request, stage.another_job())
 
 
-def new_entry(stage: Stage) -> Entry:
+def new_entry(stage: Stage) -> BuildRecord:
     request, _ = stage.begin()
     return new_entry_("api-2", request, stage.job.builder)
 
@@ -778,7 +780,7 @@ def test_a_build_of_several_that_failed_is_not_answered_as_unchanged(stage: Stag
     with pytest.raises(DeployError) as failed:
         deploy_all([first, second], targets, request, job)
     stage.account.fault = None
-    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    finish_build(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
     job, targets = begin()
     assert earlier_answer(request, targets, job) is None
 
@@ -824,7 +826,7 @@ def test_a_rollback_to_a_commit_does_not_take_what_failed_its_test(stage: Stage)
     take_ledgers(["api"], request, job)
     with pytest.raises(PackageError) as failed:
         deploy_all([bad], [target], request, job)
-    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    finish_build(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
     stage.rollback(commit)
     assert stage.runs == good.code_sha256
 
@@ -837,7 +839,7 @@ def test_one_ledger_that_cannot_be_let_go_does_not_hold_the_others(stage: Stage)
     stage.account.fault = lambda service, request: (
         S3_DENIED if request.startswith("PUT") and "/locks/api" in request else None
     )
-    close_books(request, {"status": "deployed"}, job, Context(job.builder.arn))
+    finish_build(request, {"status": "deployed"}, job, Context(job.builder.arn))
     stage.account.fault = None
     page = Ledger("b", job.ledgers[0].entry, job.store).read()[0]
     assert page.holder is None
@@ -857,7 +859,7 @@ def fail_test_event(stage: Stage, package: Package) -> None:
     take_ledgers(["api"], request, job)
     with pytest.raises(PackageError) as failed:
         deploy_all([package], [target], request, job)
-    close_books(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
+    finish_build(request, failure(failed.value, str(failed.value)), job, Context(job.builder.arn))
 
 
 def test_what_somebody_else_deployed_meanwhile_is_not_told_as_unchanged(stage: Stage) -> None:
@@ -889,7 +891,7 @@ def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage, monkeypatch:
         job.ledgers[0].entry = dataclasses.replace(job.ledgers[0].entry, commit=package.commit)
         (deployment,) = deploy_all([package], [target], request, job)
         result = {**deployment_result(request, [deployment]), "commit": package.commit}
-        close_books(request, result, job, Context(job.builder.arn))
+        finish_build(request, result, job, Context(job.builder.arn))
         if moved:
             stage.functions.update_alias(FunctionName="api", Name="live", FunctionVersion="1")
         again = stage.another_job()
@@ -898,7 +900,7 @@ def test_an_alias_that_was_moved_since_is_moved_again(stage: Stage, monkeypatch:
         again.ledgers[0].entry = dataclasses.replace(again.ledgers[0].entry, commit=package.commit)
         answer = earlier_answer(request, [target], again)
         assert (answer is None) == moved
-        close_books(request, {}, again, Context(again.builder.arn))
+        finish_build(request, {}, again, Context(again.builder.arn))
 
 
 @pytest.mark.parametrize("code", ["TooManyRequestsException", "ResourceConflictException"])
@@ -944,7 +946,7 @@ def test_who_waits_for_a_dead_builder_is_told_when_to_ask_again(stage: Stage, mo
     request = BuildRequest("api", "project")
     dead = new_entry_("api", request, stage.job.builder)
     dead = dataclasses.replace(dead, request_id="dead", until=time.time() + 3600, log_stream="elsewhere")
-    Ledger("api", dead, stage.job.store).take()
+    Ledger("api", dead, stage.job.store).acquire()
     job = stage.another_job()
     monkeypatch.setattr("yo_dawg.control.records.time.sleep", Alarm(3).sleep)
     with pytest.raises(BuildInProgress, match="Ask again then"), deadline(900_000, job.log):

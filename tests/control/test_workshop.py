@@ -405,9 +405,9 @@ def test_a_message_of_a_program_that_was_taken_over_does_no_harm(
     job: Job, play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(f"""
-print(json.dumps({{"yo-dawg": ["say", "{SECRET} \\x1b[2J\\n[8/8] deploy api"]}}))
+print(json.dumps({{"yo-dawg": ["info", "{SECRET} \\x1b[2J\\n[8/8] deploy api"]}}))
 print(json.dumps({{"yo-dawg": ["end", "clone", float("nan")]}}))
-print('{{"yo-dawg": ["say", "x" * 1000000')
+print('{{"yo-dawg": ["info", "x" * 1000000')
 channel.write_answer(files["answer"], {{}})
 """)
     assert ask(job) == {}

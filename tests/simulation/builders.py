@@ -37,7 +37,7 @@ from yo_dawg.control.job import Job
 from yo_dawg.control.manifests import Manifest, may_be_unchanged
 from yo_dawg.control.package import BuildOutput
 from yo_dawg.control.store import Store
-from yo_dawg.digests import in_hex
+from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import YoDawgError
 from yo_dawg.events import BuildRequest, RollbackRequest
 from yo_dawg.log import Log
@@ -318,7 +318,7 @@ def fetch_from_aws(place: str, target: Any) -> None:
         for function in world.api.functions.values():
             for version in function.everything:
                 code = version.unit.code
-                if in_hex(code.sha256) == hexadecimal:
+                if base64_to_hex(code.sha256) == hexadecimal:
                     target.write(code.content)
                     return
 
@@ -373,7 +373,7 @@ def simulated() -> Iterator[None]:
     change(functions, "rehearsal_zip", lambda: rehearsal)
     change(packages, "fetch_from_aws", fetch_from_aws)
     change(packages, "tempfile", SimpleNamespace(TemporaryFile=lambda **_: buffer()))
-    change(trial, "patient", lambda aws, _seconds: aws)
+    change(trial, "client_with_timeout", lambda aws, _seconds: aws)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.builders import KEPT_ENTRIES, KEPT_PACKAGES, PREFIX, Asked, FastJson, Region, digest_of
 from tests.simulation.world import Actor, Violation
-from yo_dawg.digests import in_hex
+from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import BuildInProgress
 from yo_dawg.events import BuildRequest, RollbackRequest, function_name
 
@@ -70,7 +70,7 @@ class Watch:
         if key.startswith(f"{PREFIX}packages/"):
             self.whole.add(after.sha256)
             self.kept.add(after.sha256)
-            demand(in_hex(after.sha256) in key, 1, f"{key} holds another package than its name says")
+            demand(base64_to_hex(after.sha256) in key, 1, f"{key} holds another package than its name says")
         elif key.startswith(LOCKS):
             self.ledger_written(key.removeprefix(LOCKS), before, after)
 
@@ -358,16 +358,16 @@ class Watch:
         for each in function.aliases.values():
             if f"{name}:{each.name}" not in self.foreign:
                 named.add(function.version(each.version).unit.config["CodeSha256"])
-        wanted = {in_hex(each) for each in [*list(digests)[:KEPT_PACKAGES], runs, *named]}
+        wanted = {base64_to_hex(each) for each in [*list(digests)[:KEPT_PACKAGES], runs, *named]}
         told = [*good, *self.forgotten.get(name, ())]
-        before = {in_hex(d) for each in told for d in (each["code_sha256"], each["replaces"]) if d}
+        before = {base64_to_hex(d) for each in told for d in (each["code_sha256"], each["replaces"]) if d}
         surplus = stored - wanted - before
         demand(len(stored) <= KEPT_PACKAGES or not surplus, 10, f"{name}: packages are left that nobody needs")
         if len(good) < len(history) or any(each["status"] not in GOOD for each in good):
             # What was tidied up when a build was not yet known as interrupted may be gone; not what a rollback takes.
-            wanted = {in_hex(runs), *map(in_hex, named)}
-            wanted |= {in_hex(each["replaces"]) for each in [each for each in good if each["replaces"]][:1]}
-        lost = (wanted & {in_hex(each) for each in self.kept}) - stored
+            wanted = {base64_to_hex(runs), *map(base64_to_hex, named)}
+            wanted |= {base64_to_hex(each["replaces"]) for each in [each for each in good if each["replaces"]][:1]}
+        lost = (wanted & {base64_to_hex(each) for each in self.kept}) - stored
         if not any("denied" in each.faults or "lost" in each.faults for each in self.world.actors):
             demand(not lost, 10, f"{name}: packages are gone that may be put back")
 

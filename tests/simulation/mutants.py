@@ -29,7 +29,7 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("release before the record", records.close_books,
+    Mutant("release before the record", records.finish_build,
            "                if is_news:\n                    record(request, result, job)\n",
            "                for each in job.ledgers:\n                    each.release()\n"
            "                if is_news:\n                    record(request, result, job)\n"),
@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant("forget the versions when tidying", tidying.tidy, "*versions_code(target.name, job.aws)", ""),
     Mutant("do not tidy", tidying.tidy, "if len(stored) <= KEPT_PACKAGES:", "if True:"),
     Mutant("leave the manifests", tidying.tidy, "[*doomed, *map(bundle_key, doomed)]", "doomed"),
-    Mutant("keep no copy", packages.keep_present, "fetch_code(package, target.name, job)", "pass"),
+    Mutant("keep no copy", packages.back_up_current_code, "fetch_code(package, target.name, job)", "pass"),
     Mutant("overrule the living", ledger.Ledger._is_dead, "time.time() > holder.until + CLOCK_SKEW", "True"),
     Mutant("trust the clock", ledger.Ledger._is_dead, " + CLOCK_SKEW", " - 5 * CLOCK_SKEW"),
     Mutant("overrule nobody", ledger.Ledger._is_dead, "time.time() > holder.until + CLOCK_SKEW", "False"),
@@ -59,8 +59,8 @@ MUTANTS = (
            "(holder.request_id, holder.began) == (ours.request_id, ours.began)",
            "holder.request_id == ours.request_id"),
     Mutant("release whoever holds it", ledger.Ledger.release, "if self._is_ours(page) else None", ""),
-    Mutant("forget who died", ledger.Ledger.take, "Page(self.entry, (left, *page.history))",
-           "Page(self.entry, page.history)"),
+    Mutant("forget who died", ledger.Ledger.acquire, "LedgerState(self.entry, (left, *page.history))",
+           "LedgerState(self.entry, page.history)"),
     Mutant("note nothing", deploy.deploy_all, "ledger.note(", "dict("),
     Mutant("note no way back", deploy.deploy_all, "target.code_sha256 if is_tested else None", "None"),
     Mutant("do not recover", recovery.take_back_untested, "if running.code_sha256 != entry.code_sha256:", "if True:"),
@@ -75,9 +75,9 @@ MUTANTS = (
     Mutant("answer the retry whatever runs", records.earlier_answer, "if not is_true or", "if"),
     Mutant("no answer for who was overtaken", records.awaited_or_last, "each.request_id in awaited", "False"),
     Mutant("roll back in circles", rollback.ran_before, "if pile[-1:] == [digest]:", "if False:"),
-    Mutant("leave the records", records.let_go, 'for suffix in (".log", ".json")', 'for suffix in (".log",)'),
-    Mutant("release nothing", records.let_go, "ledger.release(forgotten, **how)", "pass"),
-    Mutant("tell a failure as deployed", records.news, 'else "failed"', 'else "deployed"'),
+    Mutant("leave the records", records.release, 'for suffix in (".log", ".json")', 'for suffix in (".log",)'),
+    Mutant("release nothing", records.release, "ledger.release(forgotten, **how)", "pass"),
+    Mutant("tell a failure as deployed", records.outcome, 'else "failed"', 'else "deployed"'),
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.builders import HERE, Region, builder, commit_id, digest_of, simulated
 from tests.simulation.scenarios import BAD, NEW, SCENARIOS, TESTED, Scenario, build, place
 from tests.simulation.scheduler import Choices, play
-from yo_dawg.digests import in_hex
+from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import BuildInProgress
 from yo_dawg.events import RollbackRequest
 
@@ -175,7 +175,7 @@ def test_what_a_killed_builder_had_deployed_can_still_be_rolled_back() -> None:
 
 
 def hexadecimal(digest: str) -> str:
-    return in_hex(digest)
+    return base64_to_hex(digest)
 
 
 @pytest.mark.parametrize("fault", ["throttled", "denied", "crash-before"])

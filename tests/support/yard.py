@@ -158,5 +158,5 @@ def another_invocation(yard: Yard, **fields: Any) -> Ledger:
     request = parse_request({**EVENT, **fields})
     assert isinstance(request, BuildRequest)
     ledger = Ledger("api", new_entry("api", request, builder), yard.store)
-    assert ledger.take() is None
+    assert ledger.acquire() is None
     return ledger

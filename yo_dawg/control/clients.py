@@ -90,7 +90,7 @@ def make_clients() -> Aws:
         gc.enable()
 
 
-def patient(aws: Aws, seconds: float) -> Aws:
+def client_with_timeout(aws: Aws, seconds: float) -> Aws:
     """Return clients that wait this long for a function's answer, and never ask for it twice."""
     import boto3
     from botocore.config import Config
@@ -100,7 +100,7 @@ def patient(aws: Aws, seconds: float) -> Aws:
 
 
 @contextlib.contextmanager
-def aws_says(
+def translate_aws_errors(
     doing: str, error_type: type[YoDawgError] = DeployError, find_key: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
     """Turn AWS's refusals and network failures into an error that says what was being done.
@@ -173,13 +173,13 @@ def error_code(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def insist(doing: str, call: Callable[[], Answer]) -> Answer:
+def retry_while_busy(doing: str, call: Callable[[], Answer]) -> Answer:
     """Make a call again and again while Lambda is busy; the deadline ends that.  Raises DeployError."""
     from botocore.exceptions import ClientError
 
     pause = 0.2
     while True:
-        with aws_says(doing):
+        with translate_aws_errors(doing):
             try:
                 return call()
             except ClientError as error:

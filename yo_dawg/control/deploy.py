@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from yo_dawg.control.clients import CHANGED, aws_says, error_code, insist
+from yo_dawg.control.clients import CHANGED, error_code, retry_while_busy, translate_aws_errors
 from yo_dawg.control.functions import (
     Target,
     describe_function,
@@ -18,7 +18,7 @@ from yo_dawg.control.functions import (
     wait_until_published,
     wait_until_updated,
 )
-from yo_dawg.control.packages import Package, keep_present
+from yo_dawg.control.packages import Package, back_up_current_code
 from yo_dawg.control.tidying import tidy_up
 from yo_dawg.control.trial import NotRun, run_test
 from yo_dawg.deadline import deadline
@@ -52,7 +52,7 @@ def deploy(package: Package, target: Target, request: BuildRequest | RollbackReq
         raise DeployError(
             f"Somebody else has updated {target.name} since this build began. Build again if this commit is to win."
         )
-    warnings = [*target.warnings, *(keep_present(target, request, job) if changes else [])]
+    warnings = [*target.warnings, *(back_up_current_code(target, request, job) if changes else [])]
     running = update_and_test(package, target, request, job)
     version = "$LATEST"
     if isinstance(request, RollbackRequest) and request.to and VERSION.fullmatch(request.to):
@@ -128,7 +128,7 @@ def take_back(package: Package, target: Target, job: Job) -> str:
     for _ in range(2):  # where the test has left time for that, twice
         left = job.builder.until - time.time() - SECONDS_TO_RELEASE
         with contextlib.suppress(DeadlineError), deadline(max(1, int(left * 1000)), job.log):
-            return put_back(present, replace(target, code_sha256=package.code_sha256), job)
+            return restore_previous_code(present, replace(target, code_sha256=package.code_sha256), job)
     return "The old code could not be put back in time: the next build does it first. "
 
 
@@ -168,7 +168,7 @@ def put_code(package: Package, before: Target, store: Store, aws: Aws) -> Target
             **kept_settings(before.name, package, store, aws), **revision,
         )  # fmt: skip
 
-    insist(f"update the function {before.name}", update)
+    retry_while_busy(f"update the function {before.name}", update)
     updated = wait_until_updated(aws, before.name)
     if updated.failure:
         raise DeployError(f"Lambda did not take the new code of {before.name}: {updated.failure}.")
@@ -195,13 +195,13 @@ def kept_settings(name: str, package: Package, store: Store, aws: Aws) -> dict[s
     return kept
 
 
-def put_back(package: Package, running: Target, job: Job) -> str:
+def restore_previous_code(package: Package, running: Target, job: Job) -> str:
     """Put back what a function ran before; return "", or why that failed."""
     try:
         put_code(package, running, job.store, job.aws)
     except DeployError as error:
         return f"The old code could not be put back: {error} "
-    job.log.quote("put back the code that it ran before")
+    job.log.detail("put back the code that it ran before")
     for ledger in job.ledgers:
         if ledger.function == running.name:
             ledger.entry = replace(ledger.entry, falls_back_to=None)
@@ -214,7 +214,7 @@ def publish(running: Target, package: Package, aws: Aws) -> str:
     Lambda answers with the last version where neither code nor settings have changed since.
     """
     description = f"yo-dawg: {package.commit or package.hex_digest}"
-    answer = insist(
+    answer = retry_while_busy(
         f"publish a version of {running.name}",
         lambda: aws.functions.publish_version(
             FunctionName=running.name, CodeSha256=running.code_sha256, Description=description
@@ -250,7 +250,7 @@ def point_alias(target: Target, name: str, version: str, aws: Aws) -> bool:
                     f"left alone. Version {version} is published. Build again if the alias is to point at it."
                 ) from None
 
-    insist(f"point the alias {name} of {target.name} at version {version}", point)
+    retry_while_busy(f"point the alias {name} of {target.name} at version {version}", point)
     return True
 
 
@@ -258,13 +258,13 @@ def tag(target: Target, package: Package, job: Job) -> None:
     """Let the function itself say where its code comes from; a role that may not does no harm."""
     tags = {"yo-dawg:commit": package.commit or "unknown", "yo-dawg:build": job.builder.request_id}
     try:
-        with aws_says(f"tag {target.name}"):
+        with translate_aws_errors(f"tag {target.name}"):
             job.aws.functions.tag_resource(Resource=target.arn, Tags=tags)
     except DeployError as error:
-        job.log.quote(f"not tagged: {error}")
+        job.log.detail(f"not tagged: {error}")
 
 
-def what_runs(target: Target, package: Package, aws: Aws) -> str:
+def describe_running_code(target: Target, package: Package, aws: Aws) -> str:
     """Say after a failure which code a function runs."""
     try:
         now = Target.from_configuration(describe_function(aws, target.name))
@@ -291,7 +291,7 @@ def deploy_all(
     """Deploy to one function after another; an error leaves the rest alone and says which were updated."""
     done: list[Deployment] = []
     for package, target in zip(packages, targets, strict=True):
-        job.log.aftermath = functools.partial(tell_aftermath, done, package, target, job)
+        job.log.aftermath = functools.partial(describe_state_after_failure, done, package, target, job)
         ledger = next(each for each in job.ledgers if each.function == target.name)
         is_new = isinstance(request, BuildRequest) and target.code_sha256 != package.code_sha256
         replaced = target.code_sha256 if is_new else None
@@ -305,16 +305,16 @@ def deploy_all(
         ledger.entry = replace(
             ledger.entry, status=deployment.status, version=deployment.version, alias=deployment.alias
         )
-        job.log.quote(f"{deployment.status}: {target.name} {deployment.version} {package.code_sha256}")
+        job.log.detail(f"{deployment.status}: {target.name} {deployment.version} {package.code_sha256}")
         tidy_up(target, ledger, job)
         done.append(deployment)
     return done
 
 
-def tell_aftermath(done: Sequence[Deployment], package: Package, target: Target, job: Job) -> str:
+def describe_state_after_failure(done: Sequence[Deployment], package: Package, target: Target, job: Job) -> str:
     """Say after a failure which functions run what."""
     before = f" Already deployed: {', '.join(each.function for each in done)}." if done else ""
     rest = [each.function for each in job.ledgers if each.function != target.name]
     left = [name for name in rest if name not in {each.function for each in done}]
     after = f" Left alone: {', '.join(left)}." if left else ""
-    return what_runs(target, package, job.aws) + before + after
+    return describe_running_code(target, package, job.aws) + before + after

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import aws_says, error_code, is_denied
+from yo_dawg.control.clients import error_code, is_denied, translate_aws_errors
 from yo_dawg.errors import YoDawgError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def looking(at: str, permission: str) -> Iterator[None]:
     """Turn AWS's refusals into errors, but that of a permission which only doctor wants into Unknown."""
     from botocore.exceptions import ClientError
 
-    with aws_says(f"look at {at}"):
+    with translate_aws_errors(f"look at {at}"):
         try:
             yield
         except ClientError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import KMS_KEY, aws_says, error_code, insist, may_still_run
+from yo_dawg.control.clients import KMS_KEY, error_code, may_still_run, retry_while_busy, translate_aws_errors
 from yo_dawg.control.kinds import LATEST_PUBLISHED, Kind, state_fault
 from yo_dawg.control.models import accepts, too_old
 from yo_dawg.errors import ConfigError, DeployError
@@ -140,7 +140,7 @@ def describe_function(aws: Aws, name: str, version: str | None = None) -> dict[s
                 raise DeployError(f"{name} has no version {version}.") from None
             raise DeployError(f"There is no function {name} in this account and region. Create it first.") from None
 
-    return insist(f"look at the function {name}", ask)
+    return retry_while_busy(f"look at the function {name}", ask)
 
 
 def look_at_target(aws: Aws, name: str, builder: Builder) -> Target:
@@ -169,7 +169,7 @@ def sibling_advice(aws: Aws, platform: str) -> str:
     """Say which builder would fit a platform: template.yaml tags each with its own."""
     filters = [{"Key": "yo-dawg:platform", "Values": [platform]}]
     try:
-        with aws_says("look for other builders"):
+        with translate_aws_errors("look for other builders"):
             found = aws.tags.get_resources(TagFilters=filters, ResourceTypeFilters=["lambda:function"])
     except DeployError:
         found = {}
@@ -190,7 +190,7 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
     wait_until_updated(aws, name)
     target = look_at_target(aws, name, builder)
     check_place(name, aws)
-    insist(
+    retry_while_busy(
         f"update the function {name}",
         lambda: aws.functions.update_function_code(
             FunctionName=name, ZipFile=rehearsal_zip(), Architectures=[target.architecture], DryRun=True
@@ -201,7 +201,7 @@ def preflight(name: str, request: BuildRequest | RollbackRequest, builder: Build
             raise DeployError(f"{name} cannot be tried with a test event: {fault}. Build it without test_event.")
         if target.state == "ActiveNonInvocable":
             raise DeployError(f"{name} cannot be tried with a test event: it is {target.state}.")
-        insist(f"invoke {name} with the test event", lambda: rehearse_invocation(target, aws))
+        retry_while_busy(f"invoke {name} with the test event", lambda: rehearse_invocation(target, aws))
     return replace(target, alias=look_at_alias(name, request.alias, aws)) if request.alias else target
 
 
@@ -214,7 +214,7 @@ def check_place(name: str, aws: Aws) -> None:
     unknown = {said: each for said, each in PLACES.items() if not accepts(aws.functions, "UpdateFunctionCode", each)}
     if not unknown:
         return
-    with aws_says(f"look at the code of {name}"):
+    with translate_aws_errors(f"look at the code of {name}"):
         code = aws.functions.get_function(FunctionName=name)["Code"]
     if lost := ", ".join(each for said, each in unknown.items() if code.get(said)):
         raise ConfigError(
@@ -245,7 +245,7 @@ def rehearsal_zip() -> bytes:
 
 def look_at_alias(name: str, alias: str, aws: Aws) -> Alias | None:
     """Ask Lambda about an alias; None if there is none of this name."""
-    with aws_says(f"look at the alias {alias} of {name}"):
+    with translate_aws_errors(f"look at the alias {alias} of {name}"):
         try:
             answer = aws.functions.get_alias(FunctionName=name, Name=alias)
         except aws.functions.exceptions.ResourceNotFoundException:
@@ -295,7 +295,7 @@ def publish_latest(running: Target, aws: Aws) -> str:
     except aws.functions.exceptions.ClientError:  # there is none yet, or the refusal below says more
         published = None
     if published is None or published.code_sha256 != running.code_sha256:
-        insist(
+        retry_while_busy(
             f"publish {name} as {LATEST_PUBLISHED}",
             lambda: aws.functions.publish_version(
                 FunctionName=name, CodeSha256=running.code_sha256, PublishTo="LATEST_PUBLISHED"

@@ -88,5 +88,5 @@ def clone(source: Source, request: BuildRequest, job: Job) -> Cloned:
         commit, ref = str(said.get("commit")), printable(str(said.get("ref")))[:MAX_REF]
         if not is_full_id(commit):
             raise SourceError(f"Cannot clone {source.url}: the clone named no commit.")
-        job.log.quote(f"{ref} is at commit {commit}")
+        job.log.detail(f"{ref} is at commit {commit}")
     return Cloned(commit, ref)

@@ -21,11 +21,11 @@ KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 100, 10, 10
 and how many of its last versions keep theirs."""
 
 NOT_DEPLOYED = ("failed", "interrupted")
-"""How a build ends of whose package nobody knows that it is any good."""
+"""Outcomes after which the package of a build must not be trusted."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class BuildRecord:
     """A build of a function, or a rollback: the one that runs now, or one that has ended."""
 
     request_id: str
@@ -55,21 +55,21 @@ class Entry:
     """The digest of the package that the function has to run again, unless this one passes its test event."""
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Entry:
+    def from_json(cls, value: Mapping[str, Any]) -> BuildRecord:
         """Read an entry, also one that a newer version wrote."""
         return cls(**{name: value[name] for name in value if name in FIELDS})
 
 
-FIELDS = frozenset(each.name for each in fields(Entry))
+FIELDS = frozenset(each.name for each in fields(BuildRecord))
 
 
 @dataclass(frozen=True)
-class Page:
+class LedgerState:
     """What a ledger says."""
 
-    holder: Entry | None
+    holder: BuildRecord | None
     """Who builds the function now."""
-    history: tuple[Entry, ...]
+    history: tuple[BuildRecord, ...]
     """What was built, the newest first."""
 
 
@@ -82,7 +82,7 @@ class Ledger:
     at once by the next invocation in the same environment, which has but one at a time.
     """
 
-    def __init__(self, function: str, entry: Entry, store: Store) -> None:
+    def __init__(self, function: str, entry: BuildRecord, store: Store) -> None:
         """Know the function, and with what to sign for it."""
         self.function = function
         self.entry = entry
@@ -92,26 +92,26 @@ class Ledger:
         """The ids of those who were asked the same and had it when we came."""
         self.is_attached = False
         """Whether we answer with what he answered."""
-        self.history: tuple[Entry, ...] = ()
+        self.history: tuple[BuildRecord, ...] = ()
         """What was built before, the newest first: who holds the ledger need not read it again."""
         self._store = store
 
-    def read(self) -> tuple[Page, str | None]:
+    def read(self) -> tuple[LedgerState, str | None]:
         """Return what it says, and the ETag with which it may be replaced."""
         found = self._store.read(ledger_key(self.function))
         if found is None:
-            return Page(None, ()), None
+            return LedgerState(None, ()), None
         try:
             value = json.loads(found[0])
-            holder = Entry.from_json(value["holder"]) if value["holder"] else None
-            return Page(holder, tuple(Entry.from_json(each) for each in value["history"])), found[1]
+            holder = BuildRecord.from_json(value["holder"]) if value["holder"] else None
+            return LedgerState(holder, tuple(BuildRecord.from_json(each) for each in value["history"])), found[1]
         except (ValueError, TypeError, LookupError):
             raise ConfigError(
                 f"The ledger {self._store.uri(ledger_key(self.function))} cannot be read. If nobody builds "
                 f"{self.function} now, delete it: its history is lost then, its packages are not."
             ) from None
 
-    def _rewrite(self, change: Callable[[Page], Page | None]) -> Page:
+    def _rewrite(self, change: Callable[[LedgerState], LedgerState | None]) -> LedgerState:
         """Change what it says, again and again until nobody got in between; return what it says then."""
         pause = 0.05
         while True:
@@ -125,16 +125,16 @@ class Ledger:
             time.sleep(pause)  # S3 may be at another write of it
             pause = min(2 * pause, 1.0)
 
-    def take(self) -> Entry | None:
+    def acquire(self) -> BuildRecord | None:
         """Sign as the holder and return None; or return the one who holds it."""
 
-        def sign(page: Page) -> Page | None:
+        def sign(page: LedgerState) -> LedgerState | None:
             if page.holder is None or self._is_ours(page):
-                return Page(self.entry, page.history)
+                return LedgerState(self.entry, page.history)
             if not self._is_dead(page.holder):
                 return None
             left = replace(page.holder, status="interrupted", ended=min(time.time(), page.holder.until))
-            return Page(self.entry, (left, *page.history))
+            return LedgerState(self.entry, (left, *page.history))
 
         page = self._rewrite(sign)
         self.history = page.history
@@ -142,13 +142,13 @@ class Ledger:
         return None if self.is_held else page.holder
 
     @property
-    def untested(self) -> list[Entry]:
+    def untested(self) -> list[BuildRecord]:
         """The builds, the newest first, whose code may run although it has not passed its test event."""
         return [each for each in self.history if each.falls_back_to]
 
-    def note(self, **news: Any) -> None:
+    def note(self, **outcome: Any) -> None:
         """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
-        self.entry = replace(self.entry, **news)
+        self.entry = replace(self.entry, **outcome)
         self._write_down()
 
     def settle(self) -> None:
@@ -158,36 +158,36 @@ class Ledger:
 
     def _write_down(self) -> None:
         if not self._is_ours(
-            self._rewrite(lambda page: Page(self.entry, self.history) if self._is_ours(page) else None)
+            self._rewrite(lambda page: LedgerState(self.entry, self.history) if self._is_ours(page) else None)
         ):
             raise DeployError(
                 f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
             )
 
-    def outdated(self, more: int) -> list[Entry]:
+    def outdated(self, more: int) -> list[BuildRecord]:
         """Return the builds for which the history has no room any more once there are so many more."""
         return [*self.history[max(0, KEPT_ENTRIES - more) :]]
 
-    def release(self, forget: int = 0, /, **news: Any) -> None:
+    def release(self, forget: int = 0, /, **outcome: Any) -> None:
         """Let the next one build, and forget so many of the oldest builds.
 
-        With news of how this build ended, enter it into the history.
+        With the outcome of this build ended, enter it into the history.
         """
 
-        def sign_off(page: Page) -> Page | None:
-            entry = (replace(self.entry, ended=time.time(), **news),) if news else ()
+        def sign_off(page: LedgerState) -> LedgerState | None:
+            entry = (replace(self.entry, ended=time.time(), **outcome),) if outcome else ()
             history = (*entry, *page.history[: len(page.history) - forget])
-            return Page(None, history) if self._is_ours(page) else None
+            return LedgerState(None, history) if self._is_ours(page) else None
 
         self._rewrite(sign_off)
         self.is_held = False
 
-    def _is_ours(self, page: Page) -> bool:
+    def _is_ours(self, page: LedgerState) -> bool:
         # Lambda may deliver an asynchronous event twice, under one id: the moment tells the two apart.
         holder, ours = page.holder, self.entry
         return holder is not None and (holder.request_id, holder.began) == (ours.request_id, ours.began)
 
-    def _is_dead(self, holder: Entry) -> bool:
+    def _is_dead(self, holder: BuildRecord) -> bool:
         same_environment = holder.log_stream != "" and holder.log_stream == self.entry.log_stream
         return same_environment or time.time() > holder.until + CLOCK_SKEW
 

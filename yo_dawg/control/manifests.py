@@ -59,7 +59,7 @@ def store_manifest(package: Package, manifest: Manifest, dependencies: OpenFile,
         job.store.upload(dependencies_key(package.key), dependencies.file, "application/json")
         job.store.upload_json(bundle_key(package.key), {"format": FORMAT, **vars(manifest)})
     except DeployError as error:
-        job.log.say(f"Warning: the next build cannot take over the dependencies of this one: {error}")
+        job.log.info(f"Warning: the next build cannot take over the dependencies of this one: {error}")
 
 
 def fetch_previous(target: Target, job: Job) -> dict[str, OpenFile]:

@@ -10,8 +10,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from yo_dawg.control.clients import aws_says
-from yo_dawg.digests import in_hex
+from yo_dawg.control.clients import translate_aws_errors
+from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class Package:
     @classmethod
     def of(cls, function: str, code_sha256: str, commit: str | None = None) -> Package:
         """Return a function's package by its digest, in base64: that is its name, in hex."""
-        return cls(f"packages/{function}/{in_hex(code_sha256)}.zip", code_sha256, commit)
+        return cls(f"packages/{function}/{base64_to_hex(code_sha256)}.zip", code_sha256, commit)
 
     @property
     def hex_digest(self) -> str:
         """Its SHA-256 in hex."""
-        return in_hex(self.code_sha256)
+        return base64_to_hex(self.code_sha256)
 
 
 def dependencies_key(package: str) -> str:
@@ -56,7 +56,7 @@ def store_package(package: Package, zipped: OpenFile, job: Job) -> None:
         job.store.upload(package.key, zipped.file, "application/zip", package.code_sha256)
 
 
-def keep_present(target: Target, request: BuildRequest | RollbackRequest, job: Job) -> list[str]:
+def back_up_current_code(target: Target, request: BuildRequest | RollbackRequest, job: Job) -> list[str]:
     """Store the code that a function runs now, unless it is stored: then it can be put back.
 
     Returns a warning if it cannot be had; raises DeployError if a test event may ask for it.
@@ -65,7 +65,7 @@ def keep_present(target: Target, request: BuildRequest | RollbackRequest, job: J
     try:
         if not job.store.holds(package.key, package.hex_digest):
             fetch_code(package, target.name, job)
-            job.log.quote("kept the code that it ran until now")
+            job.log.detail("kept the code that it ran until now")
     except (DeployError, OSError) as error:
         problem = f"the code that {target.name} runs now could not be kept, and so cannot be put back: {error}"
         if request.test_event is not None:
@@ -76,7 +76,7 @@ def keep_present(target: Target, request: BuildRequest | RollbackRequest, job: J
 
 def fetch_code(package: Package, name: str, job: Job) -> None:
     """Copy the code that a function runs from Lambda into the store; raise DeployError, OSError."""
-    with aws_says(f"look at the code of {name}"):
+    with translate_aws_errors(f"look at the code of {name}"):
         place = job.aws.functions.get_function(FunctionName=name)["Code"].get("Location", "")
     with tempfile.TemporaryFile(dir=job.space.root) as body:  # without a name: a build may run meanwhile
         fetch_from_aws(place, body)

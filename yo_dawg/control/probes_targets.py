@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import insist
+from yo_dawg.control.clients import retry_while_busy
 from yo_dawg.control.findings import Unknown, finding, looking, try_out
 from yo_dawg.control.functions import look_at_target, preflight, rehearse_invocation
 from yo_dawg.errors import DeployError, YoDawgError
@@ -63,7 +63,7 @@ def more_checks(target: Target) -> list[Check]:
     def check_test_event(job: Job) -> str:
         if fault := target.kind.test_event_fault:
             raise Unknown(f"a test event is not possible: {fault}")
-        insist(f"invoke {target.name}", lambda: rehearse_invocation(target, job.aws))
+        retry_while_busy(f"invoke {target.name}", lambda: rehearse_invocation(target, job.aws))
         sleeps = "; it is asleep, and the first invocation will only wake it" if target.state == "Inactive" else ""
         return f"{target.name} can be invoked{sleeps}"
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from yo_dawg.control.ledger import Entry, Ledger
+from yo_dawg.control.ledger import BuildRecord, Ledger
 from yo_dawg.deadline import deadline
 from yo_dawg.errors import ERRORS, BuildInProgress, DeadlineError, DeployError, OutOfTime, YoDawgError
 from yo_dawg.events import BuildRequest, RollbackRequest, request_digest
@@ -42,13 +42,13 @@ def take_ledgers(names: Sequence[str], request: BuildRequest | RollbackRequest, 
     for name in sorted(names):
         ledger = Ledger(name, entry, job.store)
         job.ledgers.append(ledger)
-        other: Entry | None = None
+        other: BuildRecord | None = None
         try:
-            while other := ledger.take():
+            while other := ledger.acquire():
                 if other.request == entry.request:
                     if other.request_id not in ledger.waited_for:
                         since = utc(other.began)
-                        job.log.say(f"{other.request_id} has been doing the same since {since}: waiting for it …")
+                        job.log.info(f"{other.request_id} has been doing the same since {since}: waiting for it …")
                     ledger.waited_for.add(other.request_id)
                 elif not ledger.waited_for:  # who waits already goes on waiting when a third one gets in between
                     raise in_progress(name, other)
@@ -59,7 +59,7 @@ def take_ledgers(names: Sequence[str], request: BuildRequest | RollbackRequest, 
             raise in_progress(name, other) from None
 
 
-def in_progress(name: str, other: Entry) -> BuildInProgress:
+def in_progress(name: str, other: BuildRecord) -> BuildInProgress:
     """Return the error that says who builds a function."""
     return BuildInProgress(
         f"{name} is being built by another invocation, {other.request_id}: {other.title}, "
@@ -68,13 +68,13 @@ def in_progress(name: str, other: Entry) -> BuildInProgress:
     )
 
 
-def new_entry(name: str, request: BuildRequest | RollbackRequest, builder: Builder) -> Entry:
+def new_entry(name: str, request: BuildRequest | RollbackRequest, builder: Builder) -> BuildRecord:
     """Return this invocation's entry for ledgers; its record will stand with the function of this name."""
     title = f"rollback to {request.to or 'what ran before'}" if isinstance(request, RollbackRequest) else "build"
     if isinstance(request, BuildRequest):
         title = " ".join(filter(None, ("build", request.repo_name, request.ref, request.subdirectory)))
     began = time.time()
-    return Entry(
+    return BuildRecord(
         request_id=builder.request_id,
         request=request_digest(request),
         title=title,
@@ -124,7 +124,7 @@ def earlier_answer(
         return None
     for ledger in job.ledgers:
         ledger.is_attached = True
-    job.log.say(f"{last.request_id} did the same until {utc(last.ended)}: this is its answer.")
+    job.log.info(f"{last.request_id} did the same until {utc(last.ended)}: this is its answer.")
     if failed:
         raise ERRORS.get(result["errorType"], DeployError)(result["errorMessage"])
     if waited:
@@ -135,12 +135,12 @@ def earlier_answer(
     return {**result, **more, "status": "unchanged", "seconds": seconds(job.log)}
 
 
-def awaited_or_last(ledger: Ledger, awaited: Collection[str]) -> Entry | None:
+def awaited_or_last(ledger: Ledger, awaited: Collection[str]) -> BuildRecord | None:
     """Return the build that this one has waited for, if there is one; else the last one."""
     return next((each for each in ledger.history if each.request_id in awaited), next(iter(ledger.history), None))
 
 
-def is_as_left(target: Target, entry: Entry) -> bool:
+def is_as_left(target: Target, entry: BuildRecord) -> bool:
     """Say whether a function, and the alias, still are as a build has left them."""
     moved = entry.alias is not None and (target.alias is None or target.alias.version != entry.version)
     return target.code_sha256 == entry.code_sha256 and not moved
@@ -170,7 +170,7 @@ def aftermath(error: YoDawgError, job: Job, context: LambdaContext) -> str:
         return " What runs now could not be told in time: look at the function before you rely on it."
 
 
-def close_books(request: Request, result: dict[str, Any], job: Job, context: LambdaContext) -> None:
+def finish_build(request: Request, result: dict[str, Any], job: Job, context: LambdaContext) -> None:
     """Keep a record of a build and its log, and let the next one begin.
 
     The build stands or fails without its record: what hinders it is only told.
@@ -178,22 +178,22 @@ def close_books(request: Request, result: dict[str, Any], job: Job, context: Lam
     if not job.ledgers:
         return
     # Who got no ledger has done nothing; and no history would tell of his record.
-    is_news = bool(result) and job.ledgers[0].is_held and not any(ledger.is_attached for ledger in job.ledgers)
+    is_new = bool(result) and job.ledgers[0].is_held and not any(ledger.is_attached for ledger in job.ledgers)
     try:
         with deadline(context.get_remaining_time_in_millis(), job.log):
             try:
-                if is_news:
+                if is_new:
                     record(request, result, job)
             finally:
                 with contextlib.ExitStack() as each_of_them:  # whatever becomes of another
                     for ledger in job.ledgers:
-                        how = news(result, ledger.entry) if is_news and ledger.is_held else {}
-                        each_of_them.callback(let_go, ledger, how, job)
+                        how = outcome(result, ledger.entry) if is_new and ledger.is_held else {}
+                        each_of_them.callback(release, ledger, how, job)
     except (YoDawgError, OSError) as error:
-        job.log.say(f"Warning: the books could not be closed: {error}")
+        job.log.info(f"Warning: the end of the build could not be recorded: {error}")
 
 
-def let_go(ledger: Ledger, how: Mapping[str, Any], job: Job) -> None:
+def release(ledger: Ledger, how: Mapping[str, Any], job: Job) -> None:
     """Delete the records that are too old, and release a ledger.
 
     In this order: of what the history has forgotten, nobody would find the record any more.
@@ -205,12 +205,12 @@ def let_go(ledger: Ledger, how: Mapping[str, Any], job: Job) -> None:
         job.store.delete([f"{key}{suffix}" for key in ours for suffix in (".log", ".json")])
         forgotten = len(old)
     except DeployError as error:
-        job.log.say(f"Warning: old records were not deleted: {error}")
+        job.log.info(f"Warning: old records were not deleted: {error}")
     finally:
         ledger.release(forgotten, **how)
 
 
-def news(result: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+def outcome(result: Mapping[str, Any], entry: BuildRecord) -> dict[str, Any]:
     """Return how a build ended, for its entry in a ledger."""
     if result["status"] != "failed":
         return {"status": entry.status}

@@ -31,12 +31,12 @@ def take_back_untested(ledger: Ledger, job: Job) -> bool:
             continue  # it was put back in time, or somebody has deployed something else
         package = Package.of(name, entry.falls_back_to or "")
         if not job.store.holds(package.key, package.hex_digest):
-            job.log.say(
+            job.log.info(
                 f"Warning: {name} runs code of {entry.request_id} that has not passed its test event, and what it ran "
                 f"before, {job.store.uri(package.key)}, is not stored any more: it is left as it is."
             )
             continue
-        job.log.say(f"{entry.request_id} has left {name} with code that has not passed its test event: back to before.")
+        job.log.info(f"{entry.request_id} has left {name} with code that has not passed its test event: going back.")
         running, found = put_code(package, running, job.store, job.aws), True
     ledger.settle()
     return found

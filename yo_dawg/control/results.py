@@ -34,7 +34,7 @@ def build_result(
     """Return build's answer (contract §5): what is told of the package, and what became of it."""
     warnings = [*told["warnings"], *(each for deployment in deployments for each in deployment.warnings)]
     for warning in warnings:
-        job.log.say(f"Warning: {warning}.")
+        job.log.info(f"Warning: {warning}.")
     return {
         **deployment_result(request, deployments),
         **told,
@@ -72,7 +72,7 @@ def deployment_result(request: BuildRequest | RollbackRequest, deployments: Sequ
 def rollback_result(package: Package, deployment: Deployment, request: RollbackRequest, job: Job) -> dict[str, Any]:
     """Return rollback's answer: like build's, with the commit that runs now."""
     for warning in deployment.warnings:
-        job.log.say(f"Warning: {warning}.")
+        job.log.info(f"Warning: {warning}.")
     return {
         **deployment_result(request, [deployment]),
         "commit": package.commit,

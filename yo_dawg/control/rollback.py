@@ -14,7 +14,7 @@ from yo_dawg.events import DIGEST, VERSION
 
 if TYPE_CHECKING:
     from yo_dawg.control.job import Job
-    from yo_dawg.control.ledger import Entry
+    from yo_dawg.control.ledger import BuildRecord
     from yo_dawg.control.store import Store
 
 
@@ -44,7 +44,7 @@ def find_package(to: str | None, target: Target, job: Job) -> Package:
     return package
 
 
-def ran_before(digest: str, history: Sequence[Entry]) -> str | None:
+def ran_before(digest: str, history: Sequence[BuildRecord]) -> str | None:
     """Return the digest of what a function ran before it came to run this; None if nobody knows.
 
     Builds pile up, and a rollback takes away all above what it went back to: also where one package
@@ -65,7 +65,7 @@ def ran_before(digest: str, history: Sequence[Entry]) -> str | None:
     return next((each.replaces for each in history if each.code_sha256 == digest and each.replaces), None)
 
 
-def find_digest(to: str, name: str, history: Sequence[Entry], store: Store) -> str:
+def find_digest(to: str, name: str, history: Sequence[BuildRecord], store: Store) -> str:
     """Find the one package of this digest, or built from this commit; raise DeployError."""
     if DIGEST.fullmatch(to):
         return to

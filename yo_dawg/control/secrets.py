@@ -9,7 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from yo_dawg.checkout import DEFAULT_USERNAME, Source
-from yo_dawg.control.clients import aws_says
+from yo_dawg.control.clients import translate_aws_errors
 from yo_dawg.errors import ConfigError
 from yo_dawg.settings import is_loopback
 
@@ -27,7 +27,7 @@ def read_secret(aws: Aws, name: str, key: str) -> str:
     def find_key() -> object:
         return aws.secrets.describe_secret(SecretId=name).get("KmsKeyId")
 
-    with aws_says(f"read the secret {name} ({key} in config.ini)", ConfigError, find_key):
+    with translate_aws_errors(f"read the secret {name} ({key} in config.ini)", ConfigError, find_key):
         answer = aws.secrets.get_secret_value(SecretId=name)
     binary = answer.get("SecretBinary", b"").decode(errors="replace")
     return str(answer.get("SecretString") or binary)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from yo_dawg.control.clients import aws_says, error_code, is_denied
-from yo_dawg.digests import in_base64, in_hex
+from yo_dawg.control.clients import error_code, is_denied, translate_aws_errors
+from yo_dawg.digests import base64_to_hex, in_base64
 from yo_dawg.errors import DeployError
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Store:
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}", "ExpectedBucketOwner": self.owner}
 
     def _says(self, doing: str) -> AbstractContextManager[None]:
-        """Turn AWS's refusals into errors, see ``aws_says``."""
-        return aws_says(doing, find_key=self._key)
+        """Turn AWS's refusals into errors, see ``translate_aws_errors``."""
+        return translate_aws_errors(doing, find_key=self._key)
 
     def _key(self) -> object:
         """Return the key of KMS with which the bucket encrypts, if S3 tells us."""
@@ -91,7 +91,7 @@ class Store:
             found = self._ask(self.s3.head_object, key, ChecksumMode="ENABLED")
         if found is None:
             return False
-        return bool(in_hex(found.get("ChecksumSHA256", "")) == sha256)
+        return bool(base64_to_hex(found.get("ChecksumSHA256", "")) == sha256)
 
     def _ask(self, call: Callable[..., Any], key: str, **options: str) -> Any:
         """Make a call about an object; return its answer, or None if there is no such object."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.clients import aws_says, pages
+from yo_dawg.control.clients import pages, translate_aws_errors
 from yo_dawg.control.ledger import KEPT_PACKAGES, KEPT_VERSIONS, NOT_DEPLOYED
 from yo_dawg.control.packages import Package, bundle_key, dependencies_key
 from yo_dawg.errors import DeployError
@@ -41,12 +41,12 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
     keys = {Package.of(target.name, digest).key for digest in needed}
     if doomed := [key for key in stored if key not in keys]:
         job.store.delete([*doomed, *map(bundle_key, doomed), *map(dependencies_key, doomed)])
-        job.log.quote(f"deleted {len(doomed)} old packages")
+        job.log.detail(f"deleted {len(doomed)} old packages")
 
 
 def versions_code(name: str, aws: Aws) -> set[str]:
     """Return the digests of the code of a function's last versions, and of those that an alias names."""
-    with aws_says(f"list the versions of {name}"):
+    with translate_aws_errors(f"list the versions of {name}"):
         versions = list(pages(aws.functions.list_versions_by_function, "Versions", name))
         aliases = list(pages(aws.functions.list_aliases, "Aliases", name))
     numbered = [each for each in versions if VERSION.fullmatch(each["Version"])]
@@ -72,7 +72,7 @@ def tidy_versions(target: Target, ledger: Ledger, job: Job) -> None:
     kept, name = job.settings.keep_versions, target.name
     if kept is None:
         return
-    with aws_says(f"list the versions of {name}"):
+    with translate_aws_errors(f"list the versions of {name}"):
         versions = list(pages(job.aws.functions.list_versions_by_function, "Versions", name))
         aliases = list(pages(job.aws.functions.list_aliases, "Aliases", name))
     numbered = sorted((each for each in versions if VERSION.fullmatch(each["Version"])), key=version_number)
@@ -85,9 +85,9 @@ def tidy_versions(target: Target, ledger: Ledger, job: Job) -> None:
     refused = ""
     for version in doomed:
         try:
-            with aws_says(f"delete version {version} of {name}"):
+            with translate_aws_errors(f"delete version {version} of {name}"):
                 job.aws.functions.delete_function(FunctionName=name, Qualifier=version)
-            job.log.quote(f"deleted version {version}")
+            job.log.detail(f"deleted version {version}")
         except DeployError as error:  # what makes use of it, Lambda knows: the others can go all the same
             refused = str(error)
     if refused:
@@ -105,4 +105,4 @@ def tidy_up(target: Target, ledger: Ledger, job: Job) -> None:
         try:
             clean(target, ledger, job)
         except DeployError as error:
-            job.log.say(f"Warning: old {what} were not deleted: {error}")
+            job.log.info(f"Warning: old {what} were not deleted: {error}")

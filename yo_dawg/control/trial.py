@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from yo_dawg.control.clients import may_still_run, patient
+from yo_dawg.control.clients import client_with_timeout, may_still_run
 from yo_dawg.control.functions import hide_environment
 from yo_dawg.deadline import SECONDS_TO_REPORT
 from yo_dawg.errors import DeployError
@@ -40,7 +40,7 @@ def run_test(target: Target, event: object, job: Job) -> str:
     while True:
         left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
         waiting = max(1.0, min(target.timeout + 5.0, left))
-        functions = patient(job.aws, waiting).functions
+        functions = client_with_timeout(job.aws, waiting).functions
         try:
             reply = functions.invoke(
                 FunctionName=target.name,
@@ -62,14 +62,14 @@ def run_test(target: Target, event: object, job: Job) -> str:
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
     if "FunctionError" not in reply:
-        job.log.quote("passed its test event")
+        job.log.detail("passed its test event")
         return ""
     tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")[-TAIL_BYTES // 2 :]
     printed = "\n".join(printable(line) for line in tail.splitlines())
-    return f"{told_error(answer)}\nThe end of its log:\n{printed}\n"
+    return f"{error_summary(answer)}\nThe end of its log:\n{printed}\n"
 
 
-def told_error(answer: str) -> str:
+def error_summary(answer: str) -> str:
     """Return a function's error as people read it, from the JSON that it answered with."""
     try:
         error = json.loads(answer)

@@ -62,7 +62,7 @@ def make(files: Mapping[str, int], space: Workspace, shell: Shell, report: Repor
         packages = list(look_at_installed(toolchain.packages).names)
     with report.step("zip", "[4/5] zip"):
         told = zip_toolchain(toolchain, files)
-        report.quote(told)
+        report.detail(told)
     return {"packages": packages}
 
 

@@ -199,7 +199,7 @@ def test_the_password_is_hidden_in_the_log(aws: Aws, log: Log, capsys: pytest.Ca
         "b", ("*",), "https://git.example", "", "", Path("/tmp"), tmp_is_ours=False, index_secret="index"
     )
     assert len(package_indexes(aws, settings, log)) == 2
-    log.say(f"{PASSWORD} {quote(PASSWORD, safe='')} {BASIC}")
+    log.info(f"{PASSWORD} {quote(PASSWORD, safe='')} {BASIC}")
     said = capsys.readouterr().out
     assert "canary" not in said
     assert BASIC not in said

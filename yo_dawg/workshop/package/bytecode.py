@@ -41,7 +41,7 @@ def compile_ahead(listing: Listing, installed: Installed, work: Work) -> dict[st
     try:
         return run_compiler(new, modules, installed, work)
     except PackageError as error:
-        work.report.quote(f"not compiled ahead: {error}")
+        work.report.detail(f"not compiled ahead: {error}")
         for path in (work.space.staging / importlib.util.cache_from_source(name) for name in new):
             with contextlib.suppress(OSError):  # where its folder is a file, say: the cause of it all
                 path.unlink()

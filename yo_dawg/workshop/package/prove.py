@@ -71,7 +71,7 @@ def unpack_layers(target: ProvenFunction, work: Work) -> tuple[Path, int] | None
         try:
             total += unpack_layer(work.files[target.layer_file(number)], folder)
         except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            work.report.say(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
+            work.report.info(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
             return None
     return folder, total
 

@@ -69,10 +69,6 @@ class PrunedFile(NamedTuple):
     bytes: int
 
 
-Taken = PrunedFile
-"""Its older name."""
-
-
 @dataclass(frozen=True)
 class Pruned:
     """What was taken out.  It lies in pruned/, in case it turns out to be needed."""

@@ -19,7 +19,7 @@ from yo_dawg.channel import MAX_KNOWN, read_answer
 from yo_dawg.trees import make_folders
 from yo_dawg.workshop.archive import Deflater, PackageZip, record_digest
 from yo_dawg.workshop.package.install import Installed, normal
-from yo_dawg.workshop.package.prune import Pruned, Taken
+from yo_dawg.workshop.package.prune import Pruned, PrunedFile
 from yo_dawg.workshop.requirement_files import REQUIREMENT_FILES, find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class DependencyManifest:
         """Read what ``to_json`` wrote; raise TypeError, ValueError or LookupError for what is of another version."""
         installed = {**value["installed"], "names": tuple(value["installed"]["names"])}
         installed["provided"] = frozenset(installed["provided"])
-        taken = {name: Taken(*each) for name, each in value["pruned"]["taken"].items()}
+        taken = {name: PrunedFile(*each) for name, each in value["pruned"]["taken"].items()}
         return cls(**{**value, "installed": Installed(**installed), "pruned": Pruned(taken, value["pruned"]["kept"])})
 
 

@@ -65,7 +65,7 @@ def stage(
         refuse_pointers(checkout, space.staging)
         return Staged()
     staged = copy_project(checkout, space, rules, handlers)
-    log.quote(f"no make_dist.sh: copied {staged.copied} files, left out {', '.join(staged.left_out) or 'none'}")
+    log.detail(f"no make_dist.sh: copied {staged.copied} files, left out {', '.join(staged.left_out) or 'none'}")
     return staged
 
 

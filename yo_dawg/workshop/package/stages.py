@@ -65,13 +65,13 @@ def bring_dependencies(work: Work, installer: Installer, previous: PreviousPacka
         manifest = previous.manifest if previous and fits and unpack_dependencies(previous, space) else None
         if manifest:
             installed = manifest.installed
-            report.quote(f"{len(installed.names)} packages, as they were in the package before")
+            report.detail(f"{len(installed.names)} packages, as they were in the package before")
         else:
             empty(space)
             lock = locked(installer)  # before any code runs, again
             installer.install(space.staging)
             installed = look_at_installed(space.staging, installer.checkout.required.origins)
-            report.quote(f"{len(installed.names)} packages")
+            report.detail(f"{len(installed.names)} packages")
     with report.step("prune", "[4/8] prune dependencies"):
         rules = read_rules(installer, manifest.pruned.taken if manifest else ())
         if manifest:
@@ -81,7 +81,7 @@ def bring_dependencies(work: Work, installer: Installer, previous: PreviousPacka
             installed = leave_to_runtime(installer, installed) if rules.runtime_boto3 else installed
             pruned = prune(listing, installed, rules, space)
             manifest = make_manifest(inputs, lock, installed, pruned, (name for name, _, _ in listing))
-        report.quote(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
+        report.detail(f"{pruned.files} files, {size(pruned.bytes)}: {', '.join(pruned.reasons) or 'nothing'}")
     return Dependencies(manifest, installed, pruned, rules, walk(space.staging))
 
 
@@ -163,10 +163,10 @@ def zip_package(
         check_size(sizes, proven.proof.layer_bytes, proven.pruned, compiled.files, installed.owners)
         ahead.stop()
         if ahead.failure:
-            work.report.quote(f"not compressed ahead: {type(ahead.failure).__name__}: {printable(str(ahead.failure))}")
+            work.report.detail(f"not compressed ahead: {type(ahead.failure).__name__}: {printable(str(ahead.failure))}")
         written = write_zip(compiled.files, work.files["package"], cache)
         zipped = os.fstat(work.files["package"]).st_size
-        work.report.quote(f"{len(written.members)} files, {size(written.unzipped_bytes)}, zipped {size(zipped)}")
+        work.report.detail(f"{len(written.members)} files, {size(written.unzipped_bytes)}, zipped {size(zipped)}")
     manifest = replace(dependencies.manifest, compiled=compiled.digests, members=written.members)
     return written, sizes, manifest, compiled.warnings
 
