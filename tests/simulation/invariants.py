@@ -46,6 +46,9 @@ class Watch:
         """What histories have lost last: when its builder tidied up, they still told of it."""
         self.suspects: dict[str, tuple[str, Actor]] = {}
         """By function, code that it runs and that was to be tested, but has not passed."""
+        self.faults_before: dict[str, int] = {}
+        """How many faults its builder had met when it came."""
+        self.failed: set[tuple[int, str, str]] = set()
         self.passed: set[tuple[int, str, str]] = set()
         """Which builder saw which function's code pass."""
         self.foreign: dict[str, int] = {}
@@ -118,8 +121,11 @@ class Watch:
         suspect = self.suspects.get(name)
         if suspect and suspect[0] == runs:
             noted = any(each.get("falls_back_to") and each["code_sha256"] == runs for each in history)
-            excused = noted and any(fault != "fails" for fault in suspect[1].faults + actor.faults)
-            demand(excused, 2, f"{name} is free, and runs code that has not passed its test event")
+            demand(
+                noted and self.troubles(name) > 1,
+                2,
+                f"{name} is free, and runs code that has not passed its test event",
+            )
         entry = history[0] if history else None
         if entry and self.signatures.get(signature(entry)) is actor and entry["status"] in GOOD:
             if self.foreign.get(name) is None:
@@ -130,6 +136,14 @@ class Watch:
             if entry["replaces"] and name not in self.foreign:
                 mine = [each for each in self.changes if each[0] is actor and each[1] == name]
                 demand(mine and mine[-1][2] == entry["replaces"], 8, f"{name}: not what was replaced")
+
+    def troubles(self, name: str) -> int:
+        """Count what befell the builder of untested code: with one trouble, it has to put the old code back."""
+        digest, actor = self.suspects[name]
+        at_update = self.faults_before[name]
+        later = sum(each != "fails" for each in actor.faults[at_update:])
+        in_it = bool(at_update) and actor.faults[at_update - 1] in ("lost", "lost-for-good", "slow-after")
+        return later + in_it + ((actor.index, name, digest) in self.failed)
 
     def called(self, operation: str, parameters: dict[str, Any], function: Function, before: str) -> None:
         """Look at what was changed in Lambda."""
@@ -143,6 +157,7 @@ class Watch:
         elif operation in ("create_alias", "update_alias"):
             self.pointed(actor, function, parameters)
         elif operation == "publish_version":
+            demand(after == self.noted(name), 3, f"{name}: a version of what this builder did not deploy")
             suspect = self.suspects.get(name)
             demand(not suspect or suspect[0] != after, 3, f"{name}: a version of what was not tested")
 
@@ -163,6 +178,7 @@ class Watch:
             restored = restored or not wanted or self.is_former(name, after)
         if wanted and not restored:
             self.suspects[name] = (after, actor)
+            self.faults_before[name] = len(actor.faults)
         else:
             self.suspects.pop(name, None)
 
@@ -175,6 +191,7 @@ class Watch:
         """Look at an alias that was moved."""
         name, label = function.name, f"{function.name}:{parameters['Name']}"
         code = function.version(parameters["FunctionVersion"]).unit.config["CodeSha256"]
+        demand(code == self.noted(name), 3, f"{label} points at what this builder did not deploy")
         if actor.facts.request.test_event is not None:
             demand((actor.index, name, code) in self.passed, 3, f"{label} points at code that has not passed")
         suspect = self.suspects.get(name)
@@ -183,6 +200,10 @@ class Watch:
             self.foreign.get(label, -1) <= self.looked.get((actor.index, label), -1), 7,
             f"{actor.name} overwrites where somebody else pointed {label} meanwhile",
         )  # fmt: skip
+
+    def noted(self, name: str) -> object:
+        """Return the code that the ledger says is being deployed."""
+        return (self.pages[name]["holder"] or {}).get("code_sha256")
 
     def rehearsed(self, function: Function) -> None:
         """Note that a builder's preflight is over: what it has seen of a function is what it will replace."""
@@ -206,7 +227,9 @@ class Watch:
     def tested(self, name: str, digest: str, passed: bool) -> None:
         """A test event was run."""
         actor = self.actor()
-        if passed:
+        if not passed:
+            self.failed.add((actor.index, name, digest))
+        else:
             self.passed.add((actor.index, name, digest))
             if name in self.suspects and self.suspects[name] == (digest, actor):
                 del self.suspects[name]
@@ -220,6 +243,8 @@ class Watch:
             disturbed = any(each.faults for each in self.world.actors) or self.foreign
             if not isinstance(asked.error, BuildInProgress) and not self.is_bad(actor):
                 demand(disturbed, 6, f"{actor.name} fails for no reason: {message}")
+            if "Somebody else has changed the alias" in message:
+                demand(any(":" in each for each in self.foreign), 5, f"{actor.name} blames somebody else: {message}")
             for name in names:
                 if self.holders.get(name, actor) is actor and name not in self.foreign:
                     self.check_words(name, message, actor)
@@ -250,19 +275,16 @@ class Watch:
 
     def quiet(self) -> None:
         """Check what holds once nobody does anything."""
+        disturbed = any(each.faults for each in self.world.actors)
         for name, function in self.world.api.functions.items():
             runs = function.latest.unit.config["CodeSha256"]
             demand(runs in self.whole, 1, f"{name} runs what nobody has built")
             holder = self.holders.get(name)
-            demand(holder is None or self.is_lost(holder), 6, f"{name} is held for ever by one who has ended")
+            demand(holder is None or holder.dead or disturbed, 6, f"{name} is held for ever by one who has ended")
             if name not in self.foreign and holder is None:
                 self.check_last_word(name, runs)
-        if not self.foreign and not any(each.faults for each in self.world.actors):
+        if not self.foreign and not disturbed:
             self.check_retries()
-
-    def is_lost(self, holder: Actor) -> bool:
-        """Say whether something kept a builder from releasing what it held."""
-        return holder.dead or bool(holder.faults)
 
     def check_last_word(self, name: str, runs: str) -> None:
         """Compare what a function runs with what the history says."""
@@ -333,7 +355,7 @@ class Watch:
                 continue
             if changed:
                 demand(entries, 8, f"the history of {name} does not tell of {actor.name}")
-            if asked.result and changed and not actor.faults:
+            if asked.result and changed and not any(each.faults for each in self.world.actors):
                 demand(entries[0]["status"] == "deployed", 8, f"{actor.name} is told as {entries[0]['status']}")
             if asked.error and entries and not isinstance(asked.error, BuildInProgress):
                 is_told = entries[0]["status"] not in GOOD or entries[0]["error"]

@@ -26,6 +26,8 @@ class Mutant:
     """The function, or the method."""
     before: str
     after: str
+    found_by: str = ""
+    """The scenario in which it was found before: it is tried first."""
 
 
 MUTANTS = (
