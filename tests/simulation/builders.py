@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lambda_function
 import local.functions
-import local.lambda_api
+import local.lambda_functions
 import yo_dawg.deadline
 import yo_dawg.log
 from tests.simulation.faults import suffer
@@ -365,14 +365,18 @@ def simulated() -> Iterator[None]:
         change(lambda_function, stub.__name__, stub)
     change(lambda_function, "ARCHIVES", SimpleNamespace(put=nothing))
     change(manifests, "builder_inputs", lambda _job: "these")
-    for module in (local.functions, local.lambda_api):
+    for module in (local.functions, local.lambda_functions):
         change(module, "timestamp", lambda: "2027-01-15T08:00:00.000+0000")
+        if module is local.lambda_functions:
+            continue
         change(module, "new_revision", lambda: f"revision-{next(REVISIONS)}")
     change(local.functions, "CREATING", "")
     rehearsal = functions.rehearsal_zip()
     change(functions, "rehearsal_zip", lambda: rehearsal)
     change(packages, "fetch_from_aws", fetch_from_aws)
     change(packages, "tempfile", SimpleNamespace(TemporaryFile=lambda **_: buffer()))
+    for module in users_of("accepts"):
+        change(module, "accepts", lambda *_: True)
     change(trial, "client_with_timeout", lambda aws, _seconds: aws)
     try:
         yield

@@ -370,7 +370,9 @@ class Watch:
             if key.startswith(f"{PREFIX}builds/{name}/"):
                 demand(key.rpartition(".")[0] in records, 10, f"{key} is left, and no history tells of it")
         stored = {key.rpartition("/")[2][:-4] for key in objects if key.startswith(f"{PREFIX}packages/{name}/")}
-        bundles = {key.rpartition("/")[2][:-5] for key in objects if key.startswith(f"{PREFIX}bundles/{name}/")}
+        bundles = {
+            key.rpartition("/")[2].partition(".")[0] for key in objects if key.startswith(f"{PREFIX}bundles/{name}/")
+        }
         demand(bundles <= stored, 10, f"{name}: a manifest is left without its package")
         runs = function.latest.unit.config["CodeSha256"]
         good = [each for each in history if each["status"] in GOOD or each["code_sha256"] == runs]

@@ -10,15 +10,19 @@ import base64
 import copy
 import io
 import json
-import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 from local.functions import Function, Unit, Version
-from local.lambda_api import LambdaApi
+from local.lambda_account import Account
+from local.lambda_attachments import AttachmentOperations
+from local.lambda_functions import FunctionOperations
+from local.lambda_layers import LayerOperations
+from local.lambda_packages import Packages
+from local.lambda_versions import VersionOperations
 from local.rest_json import ApiError
 from tests.simulation.faults import LAMBDA_READS, NotFound, conflict, no_answer, refusal, suffer
 from tests.simulation.s3 import S3, stored
@@ -41,24 +45,35 @@ class Codes:
         return SimpleNamespace(sha256=stored(content).sha256, size=len(content), unzipped_size=1, content=content)
 
 
-class Api(LambdaApi):
+class Api:
     """The embedded AWS's functions, with nothing that would run them."""
 
     def __init__(self, s3: S3, functions: Mapping[str, Function]) -> None:
         """Begin with copies of these functions."""
-        self.world = SimpleNamespace(
+        world = SimpleNamespace(
             account=ACCOUNT, region=REGION, endpoint="https://aws.example",
             read_object=lambda _bucket, key, _version: s3.objects[key].content,
         )  # fmt: skip
-        self.codes = Codes()  # type: ignore[assignment]
-        self.update_seconds = UPDATE_SECONDS
-        self.functions = {name: duplicate(each) for name, each in functions.items()}
-        self.layers = {}
-        self.lock = threading.RLock()
+        self.codes = Codes()
+        self.account = Account(cast(Any, world), cast(Any, self.codes), UPDATE_SECONDS)
+        self.account.functions = {name: duplicate(each) for name, each in functions.items()}
+        packages = Packages(self.account)
+        layers = LayerOperations(self.account, packages)
+        self.groups = FunctionOperations(self.account, packages, layers, []), VersionOperations(self.account)
 
-    def find(self, parameters: Mapping[str, Any]) -> tuple[Function, str | None]:
-        """Return the function that a request names, by its name or its unqualified ARN."""
-        return self.functions[parameters["FunctionName"].rpartition(":")[2]], parameters.get("Qualifier")
+    @property
+    def functions(self) -> dict[str, Function]:
+        """Return the functions by their names."""
+        return self.account.functions
+
+    @functions.setter
+    def functions(self, functions: dict[str, Function]) -> None:
+        self.account.functions = functions
+
+    def do(self, operation: str, parameters: dict[str, Any]) -> Any:
+        """Carry out an operation."""
+        group = next(each for each in (*self.groups, AttachmentOperations(self.account)) if hasattr(each, operation))
+        return getattr(group, operation)(parameters)
 
 
 def duplicate(function: Function) -> Function:
@@ -119,7 +134,7 @@ class Functions:
             version.settle()
         before = function.latest.unit.config["CodeSha256"]
         try:
-            answer = getattr(api, operation)(parameters)
+            answer = api.do(operation, parameters)
         except ApiError as error:
             raise refusal(error.code, error.message, operation) from None
         if operation in LAMBDA_READS:

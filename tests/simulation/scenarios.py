@@ -121,7 +121,7 @@ def move_by_hand() -> Actor:
     def move(_: Actor) -> None:
         world = region()
         function = world.api.functions["api"]
-        world.api.update_alias({"FunctionName": "api", "Name": "live", "FunctionVersion": min(function.versions)})
+        world.api.do("update_alias", {"FunctionName": "api", "Name": "live", "FunctionVersion": min(function.versions)})
         assert world.watch
         world.watch.interfered("api:live")
 
