@@ -51,7 +51,7 @@ MUTANTS = (
     Mutant("tidy too much", tidying.tidy, "[:KEPT_PACKAGES], target.code_sha256,", "[:1], target.code_sha256,"),
     Mutant("forget the versions when tidying", tidying.tidy, "*versions_code(target.name, job.aws)", ""),
     Mutant("do not tidy", tidying.tidy, "if len(stored) <= KEPT_PACKAGES:", "if True:"),
-    Mutant("leave the manifests", tidying.tidy, "[*doomed, *map(bundle_key, doomed)]", "doomed"),
+    Mutant("leave the manifests", tidying.tidy, "*map(bundle_key, doomed), ", ""),
     Mutant("keep no copy", packages.back_up_current_code, "fetch_code(package, target.name, job)", "pass"),
     Mutant("overrule the living", ledger.Ledger._is_dead, "time.time() > holder.until + CLOCK_SKEW", "True"),
     Mutant("trust the clock", ledger.Ledger._is_dead, " + CLOCK_SKEW", " - 5 * CLOCK_SKEW"),
