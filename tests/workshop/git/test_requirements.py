@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from local.git_server import GitServer
-from tests.support.distributions import UV
 from tests.support.git_host import Cloner, git, needs_git, publish, push
 from tests.support.wheels import UV
 from yo_dawg.checkout import Source
