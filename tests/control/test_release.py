@@ -23,7 +23,7 @@ from local.rest_json import Response
 from tests.support.account import TRUST, Context, store_package
 from tests.support.embedded import small_zip
 from yo_dawg.control.clients import NOT_RUN, NOT_YET_RUN, Aws
-from yo_dawg.control.deploy import Deployment, deploy, deploy_all, describe_running_code, publish, put_code
+from yo_dawg.control.deploy import Deployment, deploy, deploy_all, describe_running_code, put_code
 from yo_dawg.control.functions import Target, preflight, rehearsal_zip, wait_until_published, wait_until_updated
 from yo_dawg.control.job import Job
 from yo_dawg.control.ledger import BuildRecord, Ledger

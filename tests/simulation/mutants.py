@@ -32,9 +32,9 @@ class Mutant:
 
 MUTANTS = (
     Mutant("release before the record", records.finish_build,
-           "                if is_news:\n                    record(request, result, job)\n",
+           "                if is_new:\n                    record(request, result, job)\n",
            "                for each in job.ledgers:\n                    each.release()\n"
-           "                if is_news:\n                    record(request, result, job)\n"),
+           "                if is_new:\n                    record(request, result, job)\n"),
     Mutant("update without RevisionId", deploy.put_code,
            '{"RevisionId": current.revision} if current.revision else {}', "{}"),
     Mutant("alias without RevisionId", deploy.point_alias,
