@@ -1,7 +1,7 @@
 """Every crash point and every interleaving of builders, in a simulated world.
 
-    ./deploy.sh test tests/simulation                                      two minutes on two cores
-    SCHEDULES=all ./deploy.sh test tests/simulation/test_exhaustive.py     two switches *and* a fault in each run
+    ./deploy.sh test tests/simulation                                      each fault alone, each switch alone
+    SCHEDULES=all ./deploy.sh test tests/simulation/test_exhaustive.py     two switches *and* a fault: hours
     SCHEDULES=1000000 ./deploy.sh test tests/simulation/test_random.py     so many at random
     SCHEDULE='build: 20:lost' ./deploy.sh test tests/simulation/test_exhaustive.py    one, as a failure has printed it
 
