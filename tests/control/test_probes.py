@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pip._internal.models.index import PyPI
 
 from tests.support.scripted_aws import KEY, Refusal, ScriptedAws, configuration, job
 from yo_dawg.control import probes_aws, probes_here, probes_network
@@ -474,7 +476,7 @@ def test_a_proxy_is_gone_through_as_builds_do(
 @pytest.mark.parametrize(
     ("client", "private", "hosts"),
     [
-        ({}, (), ["pypi.org", "files.pythonhosted.org"]),
+        ({}, (), [urlsplit(PyPI.url).hostname, PyPI.file_storage_domain]),
         ({"PIP_INDEX_URL": "https://mirror.example/simple"}, (), ["mirror.example"]),
         (
             {"UV_DEFAULT_INDEX": "ours=https://a.example/simple", "PIP_EXTRA_INDEX_URL": "https://b.example/x https://a.example/y"},

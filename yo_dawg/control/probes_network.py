@@ -8,11 +8,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import importlib.util
+import re
 import socket
 import ssl
 import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.checkout import origin
@@ -25,9 +29,6 @@ if TYPE_CHECKING:
     from yo_dawg.settings import Settings
 
 SECONDS = 10.0
-
-PYPI = ("https://pypi.org/simple", "https://files.pythonhosted.org/")
-"""Where packages come from if nothing else is set: the index, and its files."""
 
 INSTEAD = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 """Variables that name an index to ask instead of that, the first that is set."""
@@ -62,10 +63,24 @@ def check_index(place: tuple[str, str, int], job: Job) -> str:
 def public_indexes(settings: Settings) -> Iterable[str]:
     """Return the addresses of package indexes that the function's variables name, or those of PyPI."""
     client = settings.client
-    first = next((client[name].split() for name in INSTEAD if name in client), PYPI)
+    first = next((client[name].split() for name in INSTEAD if name in client), default_index())
     # uv takes NAME=URL, too
     return [each.partition("=")[2] if "=" in each.partition("://")[0] else each
             for each in (*first, *(each for name in BESIDE for each in client.get(name, "").split()))]  # fmt: skip
+
+
+def default_index() -> list[str]:
+    """Return where packages come from if nothing else is set, the index and its files, as pip has it.
+
+    It is the pip that virtualenv brings along, of which only this text is read.  None where that is not so any more.
+    """
+    found = importlib.util.find_spec("virtualenv")
+    wheels = sorted(Path(found.origin).parent.glob("seed/wheels/embed/pip-*.whl")) if found and found.origin else []
+    with contextlib.suppress(OSError, LookupError, zipfile.BadZipFile), zipfile.ZipFile(wheels[-1]) as pip:
+        text = pip.read("pip/_internal/models/index.py").decode()
+        if said := re.search(r'^PyPI = PackageIndex\("([^"]+)", file_storage_domain="([^"]+)"', text, re.MULTILINE):
+            return [said[1], f"https://{said[2]}/"]
+    return []
 
 
 def greet(scheme: str, host: str, port: int, settings: Settings) -> str:
