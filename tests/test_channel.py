@@ -99,5 +99,5 @@ def test_what_is_no_answer_is_a_valueerror(answer: IO[bytes], content: bytes, wo
 def test_an_answer_that_is_too_large_is_not_read(answer: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     os.ftruncate(answer.fileno(), channel.MAX_ANSWER + 1)
     monkeypatch.setattr(json, "loads", lambda _: pytest.fail("it was read"))
-    with pytest.raises(ValueError, match="it is 32,000,001 bytes long"):
+    with pytest.raises(ValueError, match="it is 4,000,001 bytes long"):
         channel.read_answer(answer.fileno())

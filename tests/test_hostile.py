@@ -245,7 +245,7 @@ def test_a_build_leaves_nothing_to_the_next(builder: Builder) -> None:
 
 
 def test_what_outlasts_the_invocation_is_ended_in_time_and_leaves_nothing(builder: Builder) -> None:
-    name = builder.install(name=f"{builder.name}-short", Timeout=20)
+    name = builder.install(name=f"{builder.name}-short", Timeout=45)
     builder.invoke(name, {"action": "bootstrap"})
     builder.add_project(
         "sleeper", {"lambda_function.py": HANDLER, "make_dist.sh": f"{LEAVE_TRACES}\necho going to bed\nsleep 10000\n"}
@@ -276,4 +276,4 @@ def test_nothing_of_the_builder_is_in_a_package(builder: Builder, tmp_path: Path
     builder.add_project("plain", {"lambda_function.py": HANDLER, "data/a.txt": "a"})
     builder.build("plain")
     bytecode = f"__pycache__/lambda_function.cpython-{builder.runtime[6:].replace('.', '')}.pyc"
-    assert builder.package("plain").namelist() == ["data/a.txt", "lambda_function.py", bytecode]
+    assert builder.package("plain").namelist() == [bytecode, "data/a.txt", "lambda_function.py"]

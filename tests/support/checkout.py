@@ -84,7 +84,8 @@ def make_checkout(tmp_path: Path) -> Checkout:
     for name in ("deploy.sh", "lambda_function.py", "template.yaml", "requirements.txt"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    shutil.copytree(ROOT / "client", root / "client", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("client", "yo_dawg"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in BASICS:
         found = shutil.which(name)
         assert found

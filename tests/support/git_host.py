@@ -54,7 +54,6 @@ class Cloner:
         root = self.space.checkout
         required = Required(**answer.pop("required"))
         answer["warnings"] = tuple(answer["warnings"])
-        del answer["tag"]
         files = frozenset(os.path.relpath(each.path, root) for each in entries_below(root))
         return Checkout(root, root / folder, files=files, required=required, **answer)
 

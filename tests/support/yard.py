@@ -36,7 +36,7 @@ TOKEN = "canary-token-of-the-git-host"
 
 LIBRARY = {
     "library/__init__.py": "x = 1\n",
-    "library/tests/test_a.py": "import unittest\n",
+    "library/tests/test_a.py": "import unittest\n\n\nclass TestA(unittest.TestCase): ...\n",
     "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
     "backend.py": """
 import os, zipfile

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import deflate  # else the toolchain of these tests lends its own to all that come after
 import pytest
 
 from tests.support.yard import lay_toolchain
@@ -53,6 +54,7 @@ def test_a_toolchain_is_made_and_proved_in_parts_that_can_be_unpacked(
         (virtualenv / "bin/uv").write_text("#!/bin/sh\necho uv 1\n")
         (virtualenv / "bin/uv").chmod(0o755)
 
+    monkeypatch.setitem(sys.modules, "deflate", deflate)
     monkeypatch.setattr("yo_dawg.workshop.toolchain.make_virtualenv", virtualenv)
     monkeypatch.setattr("yo_dawg.workshop.toolchain.install_toolchain", install)
     files = {part: os.open(tmp_path / part, os.O_RDWR | os.O_CREAT) for part in TOOLCHAIN_PARTS}
@@ -69,6 +71,7 @@ def test_a_toolchain_is_made_and_proved_in_parts_that_can_be_unpacked(
     assert os.access(toolchain.uv, os.X_OK)
     names = {path.relative_to(toolchain.root).as_posix() for path in toolchain.root.rglob("*") if path.is_file()}
     assert {name for name in names if "__pycache__" not in name and "/deflate/" not in name} == {
+        "bin/uv",
         *(f"site-packages/dulwich/{name}.py" for name in ("__init__", "client", "index", "object_store")),
         "site-packages/dulwich-1.dist-info/METADATA",
         "site-packages/paramiko.py",

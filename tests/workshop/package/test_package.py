@@ -52,15 +52,26 @@ def test_a_handler_is_found(tmp_path: Path, handler: str, name: str, text: str) 
     [
         pytest.param({"main.py": ""}, ["'app.handler'", "no app.py", "main.py"], id="no module"),
         pytest.param({}, ["at its root: none"], id="no Python at all"),
-        pytest.param({"app.py": "def handlr(e, c): ..."}, ['did you mean "handlr"'], id="misspelt"),
-        pytest.param({"app.py": "def f():\n    handler = 1"}, ["defines no 'handler'"], id="only inside of a function"),
-        pytest.param({"app.py": "def handler(:\n"}, ["not valid Python", "line 1"], id="no Python"),
     ],
 )
 def test_a_handler_that_is_not_there_is_named(tmp_path: Path, files: dict[str, str], words: list[str]) -> None:
     with pytest.raises(PackageError) as refused:
         check_unproved(target("app.handler"), lay_out(tmp_path, files))
     assert [word for word in words if word not in str(refused.value)] == [], refused.value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("def handlr(e, c): ...", ['did you mean "handlr"'], id="misspelt"),
+        pytest.param("def f():\n    handler = 1", ["defines no 'handler'"], id="only inside of a function"),
+        pytest.param("def handler(:\n", ["not valid Python", "line 1"], id="no Python"),
+    ],
+)
+def test_a_module_that_seems_to_lack_its_handler_is_told(tmp_path: Path, text: str, words: list[str]) -> None:
+    """A module can get its handler in ways that a look does not see."""
+    (warning,) = check_unproved(target("app.handler"), lay_out(tmp_path, {"app.py": text}))
+    assert [word for word in words if word not in warning] == [], warning
 
 
 def test_a_handler_may_come_from_a_layer(tmp_path: Path) -> None:

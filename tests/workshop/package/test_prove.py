@@ -183,11 +183,11 @@ def test_a_failure_that_is_not_ours_leaves_the_package_pruned(attempt: Prove, sp
 )
 @pytest.mark.parametrize("setting", ["warn", "require"])
 def test_what_cannot_work_in_lambda_either_always_stops_the_build(
-    attempt: Prove, files: dict[str, str], failure: str, setting: str
+    attempt: Prove, space: Workspace, files: dict[str, str], failure: str, setting: str
 ) -> None:
     proof, _ = attempt(files, proof=setting)
     with pytest.raises(PackageError, match="app.handler of api cannot be imported") as refused:
-        check_proof(proof, target(), setting, Path())
+        check_proof(proof, target(), setting, space.staging)
     assert failure in str(refused.value)
     if "defines no" not in failure:
         assert "Traceback (most recent call last)" in str(refused.value)
@@ -226,16 +226,16 @@ def test_what_the_project_drops_stays_away_though_the_import_looks_for_it(attemp
     assert (proof.failure, list(pruned.taken)) == (None, ["pkg/heavy.py"])
 
 
-def test_who_drops_what_the_import_needs_is_told_so(attempt: Prove) -> None:
+def test_who_drops_what_the_import_needs_is_told_so(attempt: Prove, space: Workspace) -> None:
     proof, pruned = attempt({"app.py": f"import pkg.heavy\n{HANDLER}"}, {"pkg/heavy.py": ""}, drop="pkg/heavy.py")
     assert list(pruned.taken) == ["pkg/heavy.py"]
     with pytest.raises(PackageError, match=r"pkg/heavy\.py, which drop in pyproject\.toml takes away"):
-        check_proof(proof, target(), "warn", Path())
+        check_proof(proof, target(), "warn", space.staging)
 
 
 def test_off_means_off(attempt: Prove, space: Workspace) -> None:
-    proof, _ = attempt({"app.py": "open('/proc/self/cwd/ran', 'w')\nimport nothing\n"}, proof="off")
-    assert check_proof(proof, target(), "off", Path()) == []
+    proof, _ = attempt({"app.py": f"open('/proc/self/cwd/ran', 'w')\nimport nothing\n{HANDLER}"}, proof="off")
+    assert check_proof(proof, target(), "off", space.staging) == []
     assert "ran" not in names(space.staging)
 
 

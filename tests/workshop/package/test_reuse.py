@@ -31,6 +31,7 @@ ALPHA = {
     "alpha/idle.py": "i = 1\n",
     "alpha/tests/__init__.py": "",
     "alpha/tests/cases.py": "c = 3\n",
+    "alpha/tests/test_a.py": "import alpha\n\n\ndef test_a():\n    assert alpha.a\n",
 }
 APP = f"import alpha, beta\n{HANDLER}"
 TAKEN_OVER = "2 packages, as they were in the package before\n"
@@ -141,12 +142,17 @@ def test_indexes_and_included_files_and_the_builder_are_compared_too(space: Work
 DAMAGES: dict[str, Callable[[Yard], object]] = {
     "the package is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=yard.keys("packages/")[0]),
     "the package was changed": lambda yard: replace_object(yard, yard.keys("packages/")[0], b"no zip"),
-    "the bundle is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=yard.keys("bundles/")[0]),
-    "the bundle is no JSON": lambda yard: replace_object(yard, yard.keys("bundles/")[0], b"[1, "),
-    "the bundle is of another version": lambda yard: replace_object(yard, yard.keys("bundles/")[0], b'{"inputs": ""}'),
+    "the bundle is gone": lambda yard: yard.aws.s3.delete_object(Bucket="bucket", Key=known(yard)),
+    "the bundle is no JSON": lambda yard: replace_object(yard, known(yard), b"[1, "),
+    "the bundle is of another version": lambda yard: replace_object(yard, known(yard), b'{"inputs": ""}'),
     "the bundle speaks of other files": lambda yard: change_digests(yard, "beta.py", "x"),
     "the bundle speaks of more files": lambda yard: change_digests(yard, "more.py", "x"),
 }
+
+
+def known(yard: Yard) -> str:
+    """The key of what the workshop knows of the dependencies."""
+    return next(key for key in yard.keys("bundles/") if key.endswith(".dependencies"))
 
 
 def replace_object(yard: Yard, key: str, content: bytes) -> None:
@@ -154,9 +160,9 @@ def replace_object(yard: Yard, key: str, content: bytes) -> None:
 
 
 def change_digests(yard: Yard, name: str, digest: str) -> None:
-    (key,) = yard.keys("bundles/")
+    key = known(yard)
     value = json.loads(yard.read(key))
-    value["dependencies"]["installed"]["digests"][name] = digest
+    value["installed"]["digests"][name] = digest
     replace_object(yard, key, json.dumps(value).encode())
 
 

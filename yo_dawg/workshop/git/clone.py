@@ -40,5 +40,5 @@ def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
     if answer["unfetched_lfs"]:
         text = "files in Git LFS could not be fetched and are still pointers"
         answer["warnings"].append(summary(text, answer["unfetched_lfs"], ": "))
-    required = fetch_required(source, answer, wanted, job["project"], Path(job["sources"]))
+    required = fetch_required(source, wanted, job["project"], Path(job["sources"]))
     return {**answer, "outside_links": outside, "required": vars(required)}

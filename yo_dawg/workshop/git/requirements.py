@@ -37,9 +37,6 @@ GIT_REQUIREMENT = re.compile(
 )
 """NAME[EXTRAS] @ git+URL@REF#subdirectory=… ; MARKER, also without a name, and within quotes."""
 
-ASKS_GIT = re.compile(r"setuptools[_-]scm|use_scm_version|hatch-vcs")
-"""What in a project's settings says that its build asks git for its version."""
-
 
 @dataclass(frozen=True)
 class GitRequirement:
@@ -83,8 +80,6 @@ class Requiring:
     boundary: Path
     """The repository: nothing outside of it is read."""
     lines: dict[Path, list[str]] = field(default_factory=dict)
-    asks_git: bool = False
-    """Whether the build of one of them asks git for its version."""
 
     def read(self, path: Path, extras: str = "") -> None:
         """Read a file of requirements, and those that it includes, or a folder's settings."""
@@ -94,7 +89,6 @@ class Requiring:
                 self.read(path / name, extras)
         elif path not in self.lines and path.is_relative_to(self.boundary) and path.is_file():
             text = path.read_text(errors="surrogateescape")
-            self.asks_git = self.asks_git or ASKS_GIT.search(text) is not None
             self.lines[path] = (
                 toml_requirements(text, extras) if path.suffix in (".toml", ".lock") else whole_lines(text)
             )
@@ -139,9 +133,7 @@ def toml_requirements(text: str, extras: str) -> list[str]:
     return [line for line in found if isinstance(line, str)]
 
 
-def fetch_required(
-    source: Source, checkout: Mapping[str, Any], wanted: Wanted, project: str, sources: Path
-) -> Required:
+def fetch_required(source: Source, wanted: Wanted, project: str, sources: Path) -> Required:
     """Fetch the repositories that a project requires and, in turn, those that they require, into sources.
 
     The project is a folder of the checkout, relative to its root.
@@ -151,11 +143,10 @@ def fetch_required(
     with contextlib.suppress(DependencyError):  # the next stage says it
         if start := find_requirements(root / project):
             ours.read(start)
-    if ours.asks_git:
-        tell_version(root, checkout)
     todo, folders = ours.wanted, dict[GitRequirement, str]()
     fetched: dict[tuple[str, str | None], tuple[Path, Mapping[str, Any]]] = {}
     origins: dict[str, str] = {}
+    tags: dict[str, str] = {}
     failures: list[str] = []
     for each in todo:  # which grows
         if each in folders:
@@ -175,10 +166,9 @@ def fetch_required(
         theirs = Requiring(Path(os.path.realpath(top)))
         theirs.read(folder, each.extras)
         todo += theirs.wanted
-        if theirs.asks_git:
-            tell_version(top, answer)
         folders[each] = folder.as_uri()
         end = f"#subdirectory={each.subdirectory}" if each.subdirectory else ""
+        tags[folder.as_uri()] = answer["tag"]
         origins[folder.as_uri()] = f"git+{each.url}@{answer['commit']}{end}"
     overrides = {each.at(folder): None for each, folder in folders.items() if each.name and folder}
     texts = {
@@ -186,7 +176,7 @@ def fetch_required(
         for path, lines in ours.lines.items()
         if path.suffix in (".txt", ".in")
     }
-    return Required(origins, list(overrides), texts, failures)
+    return Required(origins, list(overrides), texts, failures, tags)
 
 
 def at_folders(line: str, folders: Mapping[GitRequirement, str]) -> str:
@@ -220,18 +210,3 @@ def required_folder(requirement: GitRequirement, root: Path) -> Path:
             f"The repository has no folder {requirement.subdirectory!r}{f': it {fault}' if fault else ''}."
         )
     return folder
-
-
-def tell_version(root: Path, answer: Mapping[str, Any]) -> None:
-    """Write down what git would say of a checkout's version, where builds look for it in archives.
-
-    setuptools-scm and hatch-vcs read .git_archival.txt where there is no .git
-    (setuptools-scm.readthedocs.io, "Git archives").  Without a tag it is what they make of a clone one
-    commit deep: 0.1.dev1+gCOMMIT.
-    """
-    path = root / ".git_archival.txt"
-    if path.is_symlink() or (path.exists() and "$Format" not in path.read_text(errors="replace")):
-        return
-    path.unlink(missing_ok=True)
-    name = answer["tag"] or f"v0.0-1-g{answer['commit'][:10]}"
-    path.write_text(f"node: {answer['commit']}\ndescribe-name: {name}\n")

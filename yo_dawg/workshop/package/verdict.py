@@ -42,7 +42,11 @@ def check_proof(proof: Proof, target: ProvenFunction, setting: str, staging: Pat
         else "The import has the function's environment variables, but no credentials; proof = warn in config.ini "
         "would deploy it all the same."
     )
-    cause = (look_for_handler(target, staging) if hopeless else "") or f"{text.rstrip('.')}. {advice}"
+    looked = look_for_handler(target, staging) if hopeless else ""
+    if "defines no" in looked:  # no news where the import has ended before the module could define it
+        cause = f"{text.rstrip('.')}. {looked if 'defines no' in proof.failure else advice}"
+    else:
+        cause = looked or f"{text.rstrip('.')}. {advice}"
     raise PackageError(f"{cause} The last lines of the import:\n{proof.tail}")
 
 

@@ -66,7 +66,7 @@ def told_version(folder: Path, tag: str, commit: str) -> ToldVersion | None:
     marks = "\n".join(texts)
     asks = [variable for mark, variable in VARIABLES.items() if re.search(mark, marks)]
     by_file = any(mark in marks for mark in BY_FILE)
-    if not asks and not by_file:
+    if (not asks and not by_file) or describes_itself(folder):
         return None
     found = TAG_VERSION.match(tag)
     version = found[1] if found else f"0.1.dev1+g{commit[:10]}"
@@ -77,6 +77,12 @@ def told_version(folder: Path, tag: str, commit: str) -> ToldVersion | None:
 
 
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
+
+
+def describes_itself(folder: Path) -> bool:
+    """Say whether git wrote a description into an archive of the project: builds read that where there is no .git."""
+    path = folder / ".git_archival.txt"
+    return path.is_file() and "$Format" not in path.read_text(errors="replace")
 
 
 def project_name(folder: Path) -> str:
