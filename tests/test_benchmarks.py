@@ -50,7 +50,7 @@ def test_each_limit_is_compared_with_what_was_measured() -> None:
         for _, limit, value in packages.judge({"mid": mid, "big": {**mid, packages.WITHOUT_BYTECODE: bare}})
     ]
     assert judged == [
-        (0.33, 0.5), (0.7, 0.5), (0.2, 0.1), (0.08, 0.1), (0.3, 0.25), (0.4, 0.25), (1.15, 1.15), (1.15, 1.15),
+        (0.35, 0.5), (0.7, 0.5), (0.25, 0.1), (0.08, 0.1), (0.33, 0.25), (0.4, 0.25), (1.2, 1.15), (1.2, 1.15),
         (200, 150.0), (512, 513.0),
     ]  # fmt: skip
     lines = packages.verdicts({"mid": mid}).splitlines()
