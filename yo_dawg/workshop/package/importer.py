@@ -53,7 +53,8 @@ def import_handler() -> None:
     except BaseException as error:
         traceback.print_exc()
         failure = traceback.format_exception_only(error)[-1].strip()
-        hopeless = isinstance(error, (ImportError, SyntaxError))
+        # Python's parser gives up on code that is nested too deep with a MemoryError.
+        hopeless = isinstance(error, (ImportError, SyntaxError)) or "Parser stack overflowed" in str(error)
     files = [str(getattr(each, "__file__", None)) for each in list(sys.modules.values())]
     loaded = [os.path.relpath(name, task) for name in files if name.startswith(task)]
     missed = [name for name in sought if not os.path.lexists(task + name)]
