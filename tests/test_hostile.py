@@ -254,7 +254,7 @@ def test_what_outlasts_the_invocation_is_ended_in_time_and_leaves_nothing(builde
     with pytest.raises(FunctionFailed) as failed:
         builder.build("sleeper", builder=name)
     assert failed.value.type == "DeadlineError", failed.value
-    assert "[5/8] stage the project" in failed.value.message
+    assert "[5/8] run make_dist.sh" in failed.value.message
     environment = builder.aws.environments(name)
     builder.build("looking", builder=name)
     assert [each.pid for each in builder.aws.environments(name)] == [each.pid for each in environment], "a warm start"
