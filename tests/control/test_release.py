@@ -483,7 +483,10 @@ def test_a_version_that_lambda_takes_its_time_for_is_waited_for(stage: Stage, mo
     package = stage.store()
     stage.account.update_seconds = 3600
     made = stage.functions.update_function_code(  # PublishVersion answers at once, this does not
-        FunctionName="api", S3Bucket=stage.job.store.bucket, S3Key=package.key, Publish=True
+        FunctionName="api",
+        S3Bucket=stage.job.store.bucket,
+        S3Key=f"{stage.job.store.prefix}/{package.key}",
+        Publish=True,
     )
     slept: list[float] = []
 
