@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.distributions import make_wheel
 from tests.support.embedded import NEWEST, Builder, FunctionFailed, small_zip
 from tests.support.git_host import publish
 from tests.support.package_index import PASSWORD, Index, address
 from tests.support.ssh_host import SshHost, keygen, needs_sshd
+from tests.support.wheels import make_wheel
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.distributions import make_wheel
 from tests.support.embedded import BUCKET, NEWEST, Builder, builder_zip
 from tests.support.package_index import Index
+from tests.support.wheels import make_wheel
 
 pytestmark = [pytest.mark.embedded, NEWEST]
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import forget_what_cannot_change
-from tests.support.distributions import make_wheel
 from tests.support.embedded import small_zip
 from tests.support.package_index import Index
+from tests.support.wheels import make_wheel
 from tests.support.yard import HANDLER, Yard
 from yo_dawg.control.clients import Aws
 from yo_dawg.control.functions import Target

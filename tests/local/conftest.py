@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,17 @@ def open_functions() -> Iterator[Functions]:
     """Functions without walls."""
     with EmbeddedAWS(walls=False, update_seconds=0) as aws:
         yield Functions(aws, NEWEST)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name for a function of the test's."""
+    return re.sub(r"\W+", "-", request.node.name)[-60:].strip("-")
+
+
+@pytest.fixture
+def arn(functions: Functions, name: str) -> str:
+    return f"arn:aws:lambda:us-east-1:{functions.aws.account}:function:{name}"
 
 
 @pytest.fixture(autouse=True)

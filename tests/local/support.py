@@ -8,7 +8,8 @@ import json
 import stat
 import textwrap
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,13 @@ class Functions:
         self.aws.finish_updates()
         return name
 
+    @contextmanager
+    def active(self, name: str, code: bytes) -> Iterator[str]:
+        """Have an active function for a while."""
+        yield self.create(name, code)
+        self.aws.finish_updates()
+        self.client.delete_function(FunctionName=name)
+
     def invoke(self, name: str, event: object = None, **arguments: Any) -> Reply:
         """Invoke a function and read all of the answer."""
         answer = self.client.invoke(
@@ -114,3 +122,14 @@ def configuration(functions: Functions, name: str) -> dict[str, Any]:
     answer: dict[str, Any] = functions.client.get_function_configuration(FunctionName=name)
     del answer["ResponseMetadata"]
     return answer
+
+
+def log_of(functions: Functions, group: str) -> list[str]:
+    """Return a log group's messages, oldest stream first."""
+    logs = functions.aws.client("logs")
+    streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    return [
+        event["message"]
+        for stream in sorted(streams, key=lambda stream: str(stream["creationTime"]))
+        for event in logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -45,17 +44,10 @@ def bucket(aws: EmbeddedAWS) -> None:
 
 
 @pytest.fixture
-def name(functions: Functions, request: pytest.FixtureRequest) -> Iterator[str]:
+def name(functions: Functions, name: str) -> Iterator[str]:
     """An active function."""
-    made = functions.create(re.sub(r"\W+", "-", request.node.name)[-60:].strip("-"), CODE)
-    yield made
-    functions.aws.finish_updates()
-    functions.client.delete_function(FunctionName=made)
-
-
-@pytest.fixture
-def arn(aws: EmbeddedAWS, name: str) -> str:
-    return f"arn:aws:lambda:us-east-1:{aws.account}:function:{name}"
+    with functions.active(name, CODE):
+        yield name
 
 
 # --- creation ---

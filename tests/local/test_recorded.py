@@ -23,17 +23,10 @@ INVALID = "InvalidParameterValueException"
 
 
 @pytest.fixture
-def name(functions: Functions, request: pytest.FixtureRequest) -> Iterator[str]:
+def name(functions: Functions, name: str) -> Iterator[str]:
     """An active function."""
-    made = functions.create(re.sub(r"\W+", "-", request.node.name)[-60:].strip("-"), CODE)
-    yield made
-    functions.aws.finish_updates()
-    functions.client.delete_function(FunctionName=made)
-
-
-@pytest.fixture
-def arn(functions: Functions, name: str) -> str:
-    return f"arn:aws:lambda:us-east-1:{functions.aws.account}:function:{name}"
+    with functions.active(name, CODE):
+        yield name
 
 
 def creation(functions: Functions, name: str, **settings: Any) -> dict[str, Any]:

@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 
 from local.walls import two_users
-from tests.local.support import PROBE, Functions, package
-from tests.local.test_runtime import log_of
+from tests.local.support import PROBE, Functions, log_of, package
 
 pytestmark = pytest.mark.embedded
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W+", "-", request.node.name)[-60:].strip("-")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.aws import EmbeddedAWS
 from local.runtime_api import RESPONSE_LIMIT
-from tests.local.support import PROBE, Functions, package
+from tests.local.support import PROBE, Functions, log_of, package
 
 pytestmark = pytest.mark.embedded
 
@@ -33,22 +33,6 @@ def both(request: pytest.FixtureRequest) -> Functions:
     name = "functions" if request.param == "walls" else "open_functions"
     functions: Functions = request.getfixturevalue(name)
     return functions
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W+", "-", request.node.name)[-60:].strip("-")
-
-
-def log_of(functions: Functions, group: str) -> list[str]:
-    """Return a log group's messages, oldest stream first."""
-    logs = functions.aws.client("logs")
-    streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
-    return [
-        event["message"]
-        for stream in sorted(streams, key=lambda stream: str(stream["creationTime"]))
-        for event in logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
-    ]
 
 
 # --- starts ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,6 @@ from tests.local.support import Functions, configuration, package, refused
 pytestmark = pytest.mark.embedded
 
 OTHERS = "999999999999"
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"\W+", "-", request.node.name)[-60:].strip("-")
 
 
 @pytest.fixture

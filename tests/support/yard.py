@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib.util
+import io
 import json
 import os
 import shutil
 import sys
 import uuid
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +118,15 @@ class Yard:
         """Return what is stored."""
         content: bytes = self.aws.s3.get_object(Bucket="bucket", Key=key)["Body"].read()
         return content
+
+    def said(self, result: Mapping[str, Any]) -> str:
+        """Return the log of a build."""
+        return self.read(result["log"].removeprefix("s3://bucket/")).decode()
+
+    def shipped(self) -> zipfile.ZipFile:
+        """Return the package that the function runs."""
+        key = next(key for key in self.keys("packages/") if base64.b64decode(self.code_sha256).hex() in key)
+        return zipfile.ZipFile(io.BytesIO(self.read(key)))
 
     @property
     def record(self) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.distributions import UV, make_wheel
 from tests.support.embedded import lay_out
 from tests.support.package_index import Index
-from tests.support.small_yard import HANDLER, Yard
+from tests.support.wheels import UV, make_wheel
 from tests.support.work import make_work, open_file
+from tests.support.yard import HANDLER, Yard
 from yo_dawg.checkout import Checkout
 from yo_dawg.control.archives import OpenFile
 from yo_dawg.errors import PackageError, SourceError
@@ -65,7 +65,8 @@ class Packer:
             checkout = Checkout(space.checkout, space.checkout, "0" * 40, "main", frozenset(files))
             package = open_file(b"")
             with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
-                work = make_work(space, shell, {"package": package, "uv": open_file(NOTHING)}, **changes)
+                opened = {"package": package, "dependencies": open_file(b""), "uv": open_file(NOTHING)}
+                work = make_work(space, shell, opened, **changes)
                 make_package(work, checkout, deflater)
             return os.pread(package, 1 << 20, 0)
 

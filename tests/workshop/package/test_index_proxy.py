@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.distributions import UV, make_wheel
 from tests.support.embedded import lay_out
 from tests.support.package_index import ADDRESS, BASIC, PASSWORD, Index, address
+from tests.support.wheels import UV, make_wheel
 from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout, Required
 from yo_dawg.control.clients import Aws

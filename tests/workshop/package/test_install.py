@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.distributions import BACKEND, LIB, PYPROJECT, UV, make_wheel
+from tests.support.distributions import BACKEND, LIB, PYPROJECT
 from tests.support.embedded import lay_out
+from tests.support.wheels import UV, make_wheel
 from tests.support.work import PLATFORM
 from yo_dawg.checkout import Checkout
 from yo_dawg.errors import ConfigError, DependencyError

@@ -14,11 +14,12 @@ import pytest
 from local.git_server import make_repository
 from local.rest_json import Response
 from tests.support.distributions import BACKEND as LIB_BACKEND
-from tests.support.distributions import LIB, UV, make_wheel
+from tests.support.distributions import LIB
 from tests.support.embedded import lay_out
 from tests.support.package_index import Index
-from tests.support.small_yard import HANDLER, Yard
+from tests.support.wheels import UV, make_wheel
 from tests.support.work import PLATFORM, package_job
+from tests.support.yard import HANDLER, Yard
 from yo_dawg.checkout import Checkout, Required
 from yo_dawg.control.archives import ARCHIVES
 from yo_dawg.process import Shell
