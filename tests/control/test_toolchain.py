@@ -40,7 +40,7 @@ def put_toolchain(job: Job, folder: Path) -> dict[str, str]:
 def test_a_stored_toolchain_is_fetched_once_and_can_be_used(job: Job, tmp_path: Path) -> None:
     parts = put_toolchain(job, tmp_path)
     for part in TOOLCHAIN_PARTS:
-        assert fetch_toolchain(part, job).sha256().hex() == parts[part]
+        assert fetch_toolchain(part, job).sha256().hexdigest() == parts[part]
         assert ARCHIVES.get(parts[part]) is not None, "the next invocation need not fetch it"
     assert [path.name for path in job.space.root.iterdir() if path.is_file()] == [], "no project can get at it"
     assert try_toolchain([*TOOLCHAIN_PARTS], job).startswith("uv ")

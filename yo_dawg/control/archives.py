@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import shutil
@@ -10,7 +9,7 @@ import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yo_dawg.control.store import Store
@@ -39,13 +38,13 @@ class OpenFile:
         """Its bytes."""
         return os.fstat(self.fileno()).st_size
 
-    def sha256(self) -> bytes:
-        """Reckon its digest."""
+    def sha256(self) -> Any:
+        """Reckon its digest; return a hash object, see ``digests``."""
         digest, at = hashlib.sha256(), 0
         while piece := os.pread(self.fileno(), 1 << 20, at):
             digest.update(piece)
             at += len(piece)
-        return digest.digest()
+        return digest
 
 
 class ArchiveCache:
@@ -77,7 +76,7 @@ class ArchiveCache:
         """Return the zip with this digest, in hex, which is reckoned again; None if there is none."""
         with self._lock:
             zipped = self._zips.pop(sha256, None)
-        if zipped is None or zipped.sha256().hex() != sha256:
+        if zipped is None or zipped.sha256().hexdigest() != sha256:
             return None
         self.put(sha256, zipped)
         return zipped
@@ -100,8 +99,3 @@ def fetch_archive(key: str, sha256: str, store: Store, folder: Path) -> tuple[st
         return found, None
     ARCHIVES.put(sha256, zipped)
     return found, zipped
-
-
-def as_code_sha256(digest: bytes) -> str:
-    """Write a digest as Lambda does in CodeSha256."""
-    return base64.b64encode(digest).decode()

@@ -11,14 +11,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.control.archives import ARCHIVES, OpenFile, as_code_sha256
+from yo_dawg.control.archives import ARCHIVES, OpenFile
 from yo_dawg.control.clients import translate_aws_errors
 from yo_dawg.control.functions import hide_environment
 from yo_dawg.control.manifests import Manifest, builder_inputs, fetch_previous, may_be_unchanged
 from yo_dawg.control.packages import fetch_from_aws
 from yo_dawg.control.toolchain import fetch_toolchain
 from yo_dawg.control.workshop import MAX_ENTRIES
-from yo_dawg.digests import base64_to_hex
+from yo_dawg.digests import base64_to_hex, in_base64
 from yo_dawg.errors import ConfigError, PackageError, YoDawgError
 from yo_dawg.jobs import PackageJob, ProvenFunction
 from yo_dawg.limits import LARGEST
@@ -89,7 +89,7 @@ def fetch_layers(arns: Sequence[str], job: Job) -> list[OpenFile] | None:
             with translate_aws_errors(f"read the layer {arn}"):
                 content = job.aws.functions.get_layer_version_by_arn(Arn=arn)["Content"]
             fetch_from_aws(content["Location"], file.file)
-            if file.sha256().hex() != base64_to_hex(content["CodeSha256"]):
+            if file.sha256().hexdigest() != base64_to_hex(content["CodeSha256"]):
                 raise OSError("it has another SHA-256 than Lambda says")
         except (YoDawgError, OSError, LookupError, ValueError) as error:
             job.log.info(f"Warning: the layer {arn} cannot be read: {printable(str(error))}.")
@@ -156,7 +156,7 @@ def make_package(
         return materials.manifest
     if not output.size:
         raise PackageError("The program that should make the package made none.")
-    digest = as_code_sha256(output.sha256())
+    digest = in_base64(output.sha256())
     told = package_result(said, job)
     told["package"]["zip_bytes"] = output.size
     result = {"commit": cloned.commit, "ref": cloned.ref, "code_sha256": digest, **told}

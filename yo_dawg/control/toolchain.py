@@ -79,7 +79,7 @@ def store_toolchain(
     zips: Mapping[str, OpenFile], packages: Sequence[str], builder: Builder, store: Store
 ) -> dict[str, Any]:
     """Store a toolchain as the one in use; return what ``stored_toolchain`` will read."""
-    parts = {part: zipped.sha256().hex() for part, zipped in zips.items()}
+    parts = {part: zipped.sha256().hexdigest() for part, zipped in zips.items()}
     made = {"inputs": toolchain_inputs(builder), "code": own_digest(), "parts": parts, "packages": packages}
     for part, zipped in zips.items():
         store.upload(toolchain_key(parts[part]), zipped.file, "application/zip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import functools
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yo_dawg.digests import in_record
 from yo_dawg.errors import ConfigError, PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import Listing, make_folders, make_readable
@@ -316,7 +316,7 @@ def batches(listing: Listing) -> Iterator[tuple[Listing, int]]:
 
 def record_digest(content: bytes) -> str:
     """Return the SHA-256 of a content as a distribution's RECORD has it (PEP 376): base64, for URLs, unpadded."""
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return in_record(hashlib.sha256(content))
 
 
 def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
