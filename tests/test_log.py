@@ -31,6 +31,13 @@ def test_a_secret_that_holds_another_is_masked_whole() -> None:
     assert log.mask("x abcdefgh abcd y") == "x *** *** y"
 
 
+def test_of_a_secret_of_several_lines_each_is_masked_but_not_what_every_key_has() -> None:
+    key = "-----BEGIN KEY-----\n  canary-one\ncanary-two\n-----END KEY-----\n"
+    log = Log((key,))
+    assert log.mask("-----BEGIN KEY-----") == "-----BEGIN KEY-----"
+    assert [log.mask(line) for line in ("a canary-one", f"a {b64encode(b'canary-two').decode()}")] == ["a ***", "a ***"]
+
+
 def test_a_text_too_short_to_be_a_secret_is_not_masked() -> None:
     assert Log(("", "abc")).mask("abc") == "abc"
 

@@ -53,7 +53,7 @@ class Log:
         self.seconds: dict[str, float] = {}
 
     def hide(self, secret: str) -> None:
-        """Mask this text too from now on."""
+        """Mask this text too from now on; of one of several lines, such as a key, each: tools print line by line."""
         # The longest first: a secret that contains another would else leave its rest unmasked.
         self._secrets = sorted({*self._secrets, *secret_forms(secret)}, key=len, reverse=True)
 
@@ -131,8 +131,9 @@ class Log:
 
 def secret_forms(secret: str) -> Iterator[str]:
     """Yield the spellings in which tools may print a secret: as it is, in a URL, in base64."""
-    if len(secret) < 4:
-        return  # masking so short a text would blot out the log and hide nothing
-    yield secret
-    yield urllib.parse.quote(secret, safe="")
-    yield base64.b64encode(secret.encode()).decode()
+    lines = [line.strip() for line in secret.splitlines() if not line.startswith("-----")]
+    for text in dict.fromkeys([secret, *lines]):
+        if len(text) >= 4:  # masking so short a text would blot out the log and hide nothing
+            yield text
+            yield urllib.parse.quote(text, safe="")
+            yield base64.b64encode(text.encode()).decode()

@@ -310,5 +310,3 @@ def hide_environment(target: Target, log: Log) -> None:
     for name, value in target.environment.items():
         if SECRET_NAME.search(name) or re.search(r"://[^/\s]*@", value):
             log.hide(value)
-            for line in value.splitlines():  # logs are masked line by line
-                log.hide("" if line.startswith("-----") else line.strip())

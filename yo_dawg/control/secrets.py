@@ -61,8 +61,7 @@ def source_from_settings(settings: Settings, aws: Aws, repo_name: str, log: Log)
     log.hide(token)
     log.hide(f"{settings.username or DEFAULT_USERNAME}:{token}" if token else "")  # as HTTP sends it, in base64
     log.hide(passphrase)
-    for line in key.splitlines():  # logs are masked line by line
-        log.hide("" if line.startswith("-----") else line.strip())
+    log.hide(key)
     return Source(settings.repository_url(repo_name), settings.username, token, key, passphrase, settings.known_hosts)
 
 
