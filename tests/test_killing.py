@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.walls import bwrap, walls_problem
+from yo_dawg.killing import kill_below, processes_below, quick_look_below
 from yo_dawg.log import Log
 from yo_dawg.process import Command, Shell
 from yo_dawg.workspace import HERE
@@ -32,13 +34,16 @@ PATH = {"PATH": os.environ["PATH"]}
 def test_what_a_child_leaves_running_is_killed_and_does_not_hold_us(tmp_path: Path, log: Log, script: str) -> None:
     # In a process of its own: a test runner that is not dumpable cannot be debugged.
     code = f"""
-        import os, sys
+        import os, sys, time
         sys.path.insert(0, {str(HERE)!r})
         from pathlib import Path
+        from yo_dawg import killing
         from yo_dawg.killing import *
         from yo_dawg.log import Log
         from yo_dawg.process import *
         protect_process()
+        all_parents = killing.parent_ids
+        killing.parent_ids = lambda: [all_parents(), time.sleep(0.1)][0]  # as slow as among thousands of processes
         script = {script + chr(10) + "echo done"!r}
         Shell({PATH!r}, Log(())).run(Command(["bash", "-c", script], Path("/")))
         assert processes_below(os.getpid()) == frozenset(), processes_below(os.getpid())
@@ -46,6 +51,15 @@ def test_what_a_child_leaves_running_is_killed_and_does_not_hold_us(tmp_path: Pa
     """
     output = Shell(PATH, log).run(Command([sys.executable, "-c", textwrap.dedent(code)], tmp_path))
     assert output.splitlines()[-1] == "nobody is left"
+
+
+def test_the_quick_look_finds_what_the_thorough_one_finds(tmp_path: Path) -> None:
+    with subprocess.Popen(["bash", "-c", "sleep 1000 & sleep 1000 & echo; wait"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert len(quick_look_below(process.pid)) == 2
+        assert quick_look_below(process.pid) == processes_below(process.pid)
+        kill_below(os.getpid(), processes_below(os.getpid()) - {process.pid} - processes_below(process.pid))
 
 
 THIEF = """

@@ -17,6 +17,8 @@ PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 3, 4, 36
 M_MMAP_THRESHOLD = -3
 """mallopt(3), malloc.h."""
 
+LOOKS_BEFORE_KILLING = 100
+
 
 @functools.cache
 def libc() -> ctypes.CDLL:
@@ -100,16 +102,19 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 def kill_below(pid: int, spared: frozenset[int]) -> None:
     """Kill and reap every descendant of pid but those spared.
 
-    They are stopped first, until no new one shows up: a stopped process cannot fork away.
+    They are stopped first, until no new one shows up: a stopped process cannot fork away.  One that starts its
+    successor and ends, again and again, is caught because the quick look takes less time than a program's start; it
+    leaves dead ones behind, which have to be reaped now and then.
     """
-    while True:
+    while found := processes_below(pid) - spared:
         stopped: set[int] = set()
-        while found := processes_below(pid) - spared - stopped:
+        for _ in range(LOOKS_BEFORE_KILLING):
             for each in found:
                 send_signal(each, signal.SIGSTOP)
             stopped |= found
-        if not stopped:
-            return
+            found = quick_look_below(pid) - spared - stopped
+            if not found:
+                break
         for each in stopped:
             send_signal(each, signal.SIGKILL)
         for each in stopped:
@@ -131,6 +136,26 @@ def processes_below(pid: int) -> frozenset[int]:
     while found:
         found = {child for child, parent in parents.items() if parent in found} - below
         below |= found
+    return frozenset(below)
+
+
+def quick_look_below(pid: int) -> frozenset[int]:
+    """Return descendants of a process in a fraction of the time, but maybe not all: proc(5) on "children".
+
+    Where the kernel has no such file (CONFIG_PROC_CHILDREN) it is ``processes_below``.
+    """
+    if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+        return processes_below(pid)
+    below: set[int] = set()
+    parents = {pid}
+    while parents:
+        children: set[int] = set()
+        for parent in parents:
+            with contextlib.suppress(OSError):  # it has just ended
+                for thread in os.listdir(f"/proc/{parent}/task"):
+                    children.update(map(int, Path(f"/proc/{parent}/task/{thread}/children").read_text().split()))
+        parents = children - below
+        below |= children
     return frozenset(below)
 
 
