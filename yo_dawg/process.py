@@ -36,9 +36,12 @@ KEPT_LINES = 300
 MAX_MESSAGE = 1 << 16
 """A longer line of a program's messages is cut here."""
 
+PIPE_HOLDS = 1 << 16
+"""Bytes: pipe(7)."""
+
 
 class CommandFailed(Exception):
-    """A child ended badly.  Never leaves this file: the stage that ran it says what that means."""
+    """A child ended badly.  Whoever ran it says what that means: no caller of the handler sees it."""
 
     def __init__(self, status: int, lines: Sequence[str]) -> None:
         """Keep the exit status (negative: the signal) and the output, or its end if it was long."""
@@ -121,8 +124,10 @@ class Shell:
     def start(self, command: Command) -> Child:
         """Start a program that gets ready, and waits until it is asked."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unless_started:
+            unless_started.enter_context(ours)
             child = Child(self._start(command, theirs.fileno()), ours)
+            unless_started.pop_all()
         self._waiting[child.process.pid] = child
         return child
 
@@ -206,12 +211,12 @@ def lines_of(process: subprocess.Popen[bytes], longest: int) -> Iterator[str]:
     """
     descriptor = cast(IO[bytes], process.stdout).fileno()
     pending = ""
-    chunks_after_end = 16  # more than a pipe holds: what comes after that is of the background's making
-    while chunks_after_end:
+    left_after_end = PIPE_HOLDS  # what comes after that is of the background's making
+    while left_after_end:
         ended = process.poll() is not None
-        chunks_after_end -= ended
         if select.select([descriptor], [], [], 0 if ended else 0.05)[0]:
-            chunk = os.read(descriptor, 65536)
+            chunk = os.read(descriptor, left_after_end)
+            left_after_end -= len(chunk) if ended else 0
             if not chunk:
                 break
             *lines, pending = re.split(r"[\r\n]+", pending + chunk.decode(errors="replace"))
