@@ -220,7 +220,7 @@ def run_action(request: Request, job: Job, context: LambdaContext) -> dict[str, 
         result = failure(error, job.log.mask(str(error)))
         raise
     finally:
-        job.shell.close()  # before the books are: what still runs could go on for ever
+        job.shell.close()  # before the end is recorded: what still runs could go on for ever
         job.workshop.close()
         finish_build(request, result, job, context)
     return result

@@ -73,7 +73,7 @@ class Aws:
 def make_clients() -> Aws:
     """Make the clients.
 
-    boto3 is imported here, not at the top, since the git worker runs this same file without it.
+    boto3 is imported here, not at the top: the workshop's programs get ready meanwhile.
     """
     gc.disable()  # it would go through all that is new, again and again, and find nothing to free
     try:
@@ -138,9 +138,12 @@ def refusal_advice(code: str, text: str, find_key: Callable[[], object] = lambda
 
 def kms_advice(code: str, text: str, find_key: Callable[[], object]) -> str:
     """Return what to do where KMS refuses a key, which it does not always name."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     found = KMS_KEY.search(text)
     name = found[0] if found else ""
-    with contextlib.suppress(Exception):  # AWS's refusal is the news, not that of a question about it
+    # AWS's refusal is the news, not that of a question about it, nor an answer of another shape.
+    with contextlib.suppress(ClientError, BotoCoreError, LookupError, ValueError, TypeError, AttributeError):
         name = name or str(find_key() or "")
     key = f"the key {name}" if name else "the customer key that it is encrypted with"
     if code not in DENIED and not re.search("AccessDenied|not authorized|access has been denied", f"{code} {text}"):

@@ -115,10 +115,10 @@ class Ledger:
         """Change what it says, again and again until nobody got in between; return what it says then."""
         pause = 0.05
         while True:
-            page, etag = self.read()
-            new = change(page)
+            state, etag = self.read()
+            new = change(state)
             if new is None:
-                return page
+                return state
             value = {"holder": new.holder and vars(new.holder), "history": [vars(each) for each in new.history]}
             if self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag):
                 return new
@@ -128,27 +128,27 @@ class Ledger:
     def acquire(self) -> BuildRecord | None:
         """Sign as the holder and return None; or return the one who holds it."""
 
-        def sign(page: LedgerState) -> LedgerState | None:
-            if page.holder is None or self._is_ours(page):
-                return LedgerState(self.entry, page.history)
-            if not self._is_dead(page.holder):
+        def sign(state: LedgerState) -> LedgerState | None:
+            if state.holder is None or self._is_ours(state):
+                return LedgerState(self.entry, state.history)
+            if not self._is_dead(state.holder):
                 return None
-            left = replace(page.holder, status="interrupted", ended=min(time.time(), page.holder.until))
-            return LedgerState(self.entry, (left, *page.history))
+            left = replace(state.holder, status="interrupted", ended=min(time.time(), state.holder.until))
+            return LedgerState(self.entry, (left, *state.history))
 
-        page = self._rewrite(sign)
-        self.history = page.history
-        self.is_held = page.holder is self.entry
-        return None if self.is_held else page.holder
+        state = self._rewrite(sign)
+        self.history = state.history
+        self.is_held = state.holder is self.entry
+        return None if self.is_held else state.holder
 
     @property
     def untested(self) -> list[BuildRecord]:
         """The builds, the newest first, whose code may run although it has not passed its test event."""
         return [each for each in self.history if each.falls_back_to]
 
-    def note(self, **outcome: Any) -> None:
+    def note(self, **changes: Any) -> None:
         """Write down what is about to be done; raise DeployError if somebody else holds it by now."""
-        self.entry = replace(self.entry, **outcome)
+        self.entry = replace(self.entry, **changes)
         self._write_down()
 
     def settle(self) -> None:
@@ -158,7 +158,7 @@ class Ledger:
 
     def _write_down(self) -> None:
         if not self._is_ours(
-            self._rewrite(lambda page: LedgerState(self.entry, self.history) if self._is_ours(page) else None)
+            self._rewrite(lambda state: LedgerState(self.entry, self.history) if self._is_ours(state) else None)
         ):
             raise DeployError(
                 f"Somebody else has begun to build {self.function}, as this build was taken for dead. Build again."
@@ -171,20 +171,20 @@ class Ledger:
     def release(self, forget: int = 0, /, **outcome: Any) -> None:
         """Let the next one build, and forget so many of the oldest builds.
 
-        With the outcome of this build ended, enter it into the history.
+        Given how this build ended, enter it into the history.
         """
 
-        def sign_off(page: LedgerState) -> LedgerState | None:
+        def sign_off(state: LedgerState) -> LedgerState | None:
             entry = (replace(self.entry, ended=time.time(), **outcome),) if outcome else ()
-            history = (*entry, *page.history[: len(page.history) - forget])
-            return LedgerState(None, history) if self._is_ours(page) else None
+            history = (*entry, *state.history[: len(state.history) - forget])
+            return LedgerState(None, history) if self._is_ours(state) else None
 
         self._rewrite(sign_off)
         self.is_held = False
 
-    def _is_ours(self, page: LedgerState) -> bool:
+    def _is_ours(self, state: LedgerState) -> bool:
         # Lambda may deliver an asynchronous event twice, under one id: the moment tells the two apart.
-        holder, ours = page.holder, self.entry
+        holder, ours = state.holder, self.entry
         return holder is not None and (holder.request_id, holder.began) == (ours.request_id, ours.began)
 
     def _is_dead(self, holder: BuildRecord) -> bool:

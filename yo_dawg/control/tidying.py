@@ -46,13 +46,24 @@ def tidy(target: Target, ledger: Ledger, job: Job) -> None:
 
 def versions_code(name: str, aws: Aws) -> set[str]:
     """Return the digests of the code of a function's last versions, and of those that an alias names."""
+    versions, named = look_at_versions(name, aws)
+    last = published(versions)[-KEPT_VERSIONS:]
+    return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
+
+
+def look_at_versions(name: str, aws: Aws) -> tuple[list[Mapping[str, Any]], set[str]]:
+    """Return a function's versions, $LATEST among them, and which of them aliases name; raise DeployError."""
     with translate_aws_errors(f"list the versions of {name}"):
         versions = list(pages(aws.functions.list_versions_by_function, "Versions", name))
         aliases = list(pages(aws.functions.list_aliases, "Aliases", name))
-    numbered = [each for each in versions if VERSION.fullmatch(each["Version"])]
-    last = sorted(numbered, key=version_number)[-KEPT_VERSIONS:]
-    named = named_versions(aliases)
-    return {each["CodeSha256"] for each in [*last, *(each for each in versions if each["Version"] in named)]}
+    return versions, named_versions(aliases)
+
+
+def published(versions: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return those versions that have a number, the oldest first."""
+    return sorted(
+        (each for each in versions if VERSION.fullmatch(each["Version"])), key=lambda each: int(each["Version"])
+    )
 
 
 def named_versions(aliases: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -72,14 +83,11 @@ def tidy_versions(target: Target, ledger: Ledger, job: Job) -> None:
     kept, name = job.settings.keep_versions, target.name
     if kept is None:
         return
-    with translate_aws_errors(f"list the versions of {name}"):
-        versions = list(pages(job.aws.functions.list_versions_by_function, "Versions", name))
-        aliases = list(pages(job.aws.functions.list_aliases, "Aliases", name))
-    numbered = sorted((each for each in versions if VERSION.fullmatch(each["Version"])), key=version_number)
-    used = {*named_versions(aliases), ledger.entry.version}
+    versions, named = look_at_versions(name, job.aws)
+    used = {*named, ledger.entry.version}
     doomed = [
         each["Version"]
-        for each in numbered[:-kept]
+        for each in published(versions)[:-kept]
         if each["Version"] not in used and str(each.get("Description", "")).startswith(OURS)
     ]
     refused = ""
@@ -92,11 +100,6 @@ def tidy_versions(target: Target, ledger: Ledger, job: Job) -> None:
             refused = str(error)
     if refused:
         raise DeployError(refused)
-
-
-def version_number(version: Mapping[str, Any]) -> int:
-    """Return a published version's number."""
-    return int(version["Version"])
 
 
 def tidy_up(target: Target, ledger: Ledger, job: Job) -> None:

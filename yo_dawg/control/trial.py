@@ -38,8 +38,7 @@ def run_test(target: Target, event: object, job: Job) -> str:
     hide_environment(target, job.log)
     pause = 0.2
     while True:
-        left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
-        waiting = max(1.0, min(target.timeout + 5.0, left))
+        waiting = max(1.0, min(target.timeout + 5.0, seconds_left(job)))
         functions = client_with_timeout(job.aws, waiting).functions
         try:
             reply = functions.invoke(
@@ -54,8 +53,7 @@ def run_test(target: Target, event: object, job: Job) -> str:
             may_run = may_still_run(error)
             if may_run is None:
                 return f"it gave no answer within {waiting:.0f} s, or could not be invoked: {error}."
-            left = job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
-            if not may_run or left < pause:
+            if not may_run or seconds_left(job) < pause:
                 raise NotRun(
                     f"The test event of {target.name} could not be run, so nothing is known of the code: {error}. "
                 ) from None
@@ -67,6 +65,11 @@ def run_test(target: Target, event: object, job: Job) -> str:
     tail = base64.b64decode(reply.get("LogResult", "")).decode(errors="replace")[-TAIL_BYTES // 2 :]
     printed = "\n".join(printable(line) for line in tail.splitlines())
     return f"{error_summary(answer)}\nThe end of its log:\n{printed}\n"
+
+
+def seconds_left(job: Job) -> float:
+    """Return how many seconds a test event has, if its function is then to be given the old code again."""
+    return job.builder.until - time.time() - SECONDS_TO_REPORT - SECONDS_TO_UNDO
 
 
 def error_summary(answer: str) -> str:
