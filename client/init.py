@@ -13,9 +13,12 @@ from pathlib import Path
 import click
 
 from client.aws import Aws, AwsError, code_of, connect, reason
-from client.config import HOSTS_WITH_PUBLISHED_KEYS, KEYS, Config, is_ssh, ssh_host, value_fault
+from client.config import Config
+from client.config_file import KEYS, value_fault
+from client.config_whole import is_ssh, ssh_host
 from client.faults import ConfigFault, Fault
 from client.main import CHECKOUT, App
+from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
 
 EXAMPLE = CHECKOUT / "config.ini.example"
 
@@ -141,7 +144,7 @@ def command(
         name = f"yo-dawg/git-{private}"
         given = secret if secret or sys.stdin.isatty() else name
         values[key] = answer(Question(key, "--secret", f"Secret that holds the {private}", name), given)
-        if is_ssh(values["base_url"]) and ssh_host(values["base_url"]) not in HOSTS_WITH_PUBLISHED_KEYS:
+        if is_ssh(values["base_url"]) and ssh_host(values["base_url"]) not in PUBLISHED_HOST_KEYS:
             host = ssh_host(values["base_url"])
             text = f"Host key of {host} (what ssh-keyscan {host} prints, or a file)"
             values["known_hosts"] = answer_hosts(Question("known_hosts", "--known-hosts", text), known_hosts, app.path)

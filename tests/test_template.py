@@ -24,7 +24,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.config import KEYS, Config, policy_size
+from client.config import Config
+from client.config_file import KEYS
+from client.config_whole import policy_size
 from local.aws import EmbeddedAWS
 from local.iam import Decision, decide, listed
 from yo_dawg.settings import Settings

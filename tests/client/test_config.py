@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.config import KEYS, Config, base_url_fault, most_seconds
+from client.config import Config
+from client.config_file import KEYS
+from client.config_rules import base_url_fault, most_seconds
 from client.faults import ConfigFault
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
 from yo_dawg.settings import base_url_faults
@@ -270,7 +272,7 @@ def test_as_many_seconds_are_taken_as_this_boto3_knows_lambda_to_take(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert most_seconds() >= 900
-    monkeypatch.setattr("client.config.most_seconds", lambda: 1800)
+    monkeypatch.setattr("client.config_rules.most_seconds", lambda: 1800)
     assert Config.read(write(path, timeout="1800")).timeout == 1800
     assert "from 1 to 1800" in faults(write(path, timeout="1801"))[0]
 
