@@ -90,7 +90,7 @@ def glass(builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     storage = {"Size": 1024}
     builder.create_function(
         name, handler="glass.handler", code=code.getvalue(), MemorySize=3008, EphemeralStorage=storage, Timeout=240,
-        Environment={"Variables": variables},
+        Environment={"Variables": variables}, Role=builder.make_builder_role(name, variables),
     )  # fmt: skip
     wheels = tmp_path_factory.mktemp("wheels")
     index = Index(wheels, private=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -12,16 +13,18 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from client import local, package
+from client.config import Config
 from local.aws import EmbeddedAWS
 from local.git_server import GitServer, make_repository
 from local.runtimes import available
+from tests.support.template import Resolver, config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUCKET = "yo-dawg-tests"
@@ -47,13 +50,46 @@ class Builder:
         self.aws, self.git, self.runtime = aws, git, runtime
         self.functions, self.s3 = aws.client("lambda"), aws.client("s3")
         self.name = f"yo-dawg-{runtime.replace('.', '')}"
-        self.role = aws.client("iam").create_role(RoleName=f"{self.name}-role", AssumeRolePolicyDocument=local.TRUST)[
-            "Role"
-        ]["Arn"]
+        self.role = self.make_role("functions")
+
+    def make_role(self, name: str, statements: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Make a role that may do what these statements say, or everything without any; return its ARN."""
+        iam = self.aws.client("iam")
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=local.TRUST)["Role"]
+        if statements:
+            document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+            iam.put_role_policy(RoleName=name, PolicyName="as-template-yaml-has-it", PolicyDocument=document)
+        return str(role["Arn"])
+
+    def make_builder_role(self, name: str, variables: Mapping[str, str]) -> str:
+        """Make the role that template.yaml gives a builder of this name with these variables; return its ARN.
+
+        So a permission that the template lacks fails the test that needs it.
+        """
+        keys = inspect.signature(Config).parameters
+        given = {key: variables.get(f"YO_DAWG_{key.upper()}") for key in keys}
+        settings = config(
+            **{key: value for key, value in given.items() if value is not None},
+            function_name=name,
+            aws_region=self.aws.region,
+            deployable_functions=("*",),
+        )
+        role = f"{name}-role"
+        here = {
+            "AWS::AccountId": self.aws.account,
+            "AWS::Region": self.aws.region,
+            "Role.Arn": f"arn:aws:iam::{self.aws.account}:role/{role}",
+        }
+        return self.make_role(role, Resolver(settings.parameters("code.zip"), here).statements())
 
     def install(self, *, name: str | None = None, **options: Any) -> str:
         """Create a function that is yo-dawg; return its name."""
         name = name or self.name
+        variables = {
+            "YO_DAWG_DEPLOYMENT_BUCKET": BUCKET,
+            "YO_DAWG_BASE_URL": self.git.url,
+            **options.pop("variables", {}),
+        }
         self.create_function(
             name,
             handler="lambda_function.lambda_handler",
@@ -61,14 +97,8 @@ class Builder:
             MemorySize=options.pop("MemorySize", 3008),
             EphemeralStorage=options.pop("EphemeralStorage", {"Size": 2048}),
             Timeout=options.pop("Timeout", 900),  # a loaded machine is no defect
-            Environment={
-                "Variables": {
-                    "YO_DAWG_DEPLOYMENT_BUCKET": BUCKET,
-                    "YO_DAWG_DEPLOYABLE_FUNCTIONS": "*",
-                    "YO_DAWG_BASE_URL": self.git.url,
-                    **options.pop("variables", {}),
-                }
-            },
+            Environment={"Variables": {"YO_DAWG_DEPLOYABLE_FUNCTIONS": "*", **variables}},
+            Role=self.make_builder_role(name, variables),
             **options,
         )
         return name
@@ -82,6 +112,7 @@ class Builder:
     ) -> None:
         """Create a function and wait until it is active."""
         settings = {
+            "Role": self.role,
             "Runtime": self.runtime,
             "Architectures": [local.architecture()],
             "Timeout": 900,
@@ -89,7 +120,6 @@ class Builder:
         }
         self.functions.create_function(
             FunctionName=name,
-            Role=self.role,
             Handler=handler,
             Code={"ZipFile": code or small_zip()},
             **{**settings, **options},
