@@ -84,6 +84,9 @@ def client_says(client_context: Any, key: str) -> str:
     return printable(value)[:200] if isinstance(value, str) else ""
 
 
+TESTED_RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
+"""Those whose toolchain, as requirements.txt pins it, yo-dawg is tested with.  A newer one may do as well."""
+
 RUNTIME_PROVIDES = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
 """What Lambda's Python runtimes bring along: boto3 and what it needs.  All of it is left to them or none: AWS moves
 the parts together, and warns of a runtime's botocore beside a package's urllib3."""

@@ -13,9 +13,10 @@ import pytest
 from lambda_function import bootstrap
 from tests.support.yard import lay_toolchain
 from tests.support.yard import put_toolchain as put
-from yo_dawg.builder import Builder
+from yo_dawg.builder import TESTED_RUNTIMES, Builder
 from yo_dawg.control.archives import ARCHIVES, OpenFile
 from yo_dawg.control.job import Job
+from yo_dawg.control.probes_here import END_OF_LIFE
 from yo_dawg.control.toolchain import (
     fetch_toolchain,
     toolchain_inputs,
@@ -44,6 +45,24 @@ def test_a_stored_toolchain_is_fetched_once_and_can_be_used(job: Job, tmp_path: 
         assert ARCHIVES.get(parts[part]) is not None, "the next invocation need not fetch it"
     assert [path.name for path in job.space.root.iterdir() if path.is_file()] == [], "no project can get at it"
     assert try_toolchain([*TOOLCHAIN_PARTS], job).startswith("uv ")
+
+
+@pytest.mark.parametrize(("runtime", "warns"), [("python3.14", False), ("python3.15", True)])
+def test_a_runtime_newer_than_what_is_tested_gets_a_warning(
+    job: Job, tmp_path: Path, runtime: str, warns: bool
+) -> None:
+    job = dataclasses.replace(job, builder=dataclasses.replace(job.builder, runtime=runtime))
+    put_toolchain(job, tmp_path)
+    answer = bootstrap(BootstrapRequest(), job)
+    assert answer["status"] == "unchanged"
+    assert bool(answer["warnings"]) is warns
+    assert all(
+        "python3.15 is not among the runtimes that this yo-dawg is tested with" in each for each in answer["warnings"]
+    )
+
+
+def test_when_a_tested_runtime_ends_is_known() -> None:
+    assert set(TESTED_RUNTIMES) == set(END_OF_LIFE)
 
 
 @pytest.mark.parametrize(

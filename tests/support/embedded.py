@@ -230,7 +230,7 @@ def embedded_aws() -> Iterator[tuple[EmbeddedAWS, GitServer]]:
         yield aws, git
 
 
-RUNTIMES = sorted({"python3.12", "python3.13"} & available().keys()) or [local.runtime()]
+RUNTIMES = sorted({"python3.12", "python3.13", "python3.14"} & available().keys()) or [local.runtime()]
 
 
 NEWEST = pytest.mark.parametrize("builder", RUNTIMES[-1:], indirect=True)

@@ -1,10 +1,11 @@
-"""The answers of build and rollback (contract §5)."""
+"""The answers of bootstrap, build and rollback (contract §5)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from yo_dawg.builder import TESTED_RUNTIMES
 from yo_dawg.control.records import seconds
 from yo_dawg.control.toolchain import toolchain_key
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """Return bootstrap's answer.  The zip that it names is the one with Dulwich."""
+    warnings = []
+    if job.builder.runtime not in TESTED_RUNTIMES:
+        warnings.append(
+            f"{job.builder.runtime} is not among the runtimes that this yo-dawg is tested with "
+            f"({TESTED_RUNTIMES[0]} to {TESTED_RUNTIMES[-1]}): try dry_run first, or a newer yo-dawg"
+        )
+    for warning in warnings:
+        job.log.info(f"Warning: {warning}.")
     return {
         "status": status,
         "toolchain": {
@@ -24,6 +33,7 @@ def bootstrap_result(status: str, made: Mapping[str, Any], job: Job) -> dict[str
             "sha256": made["parts"]["git"],
             "packages": made["packages"],
         },
+        "warnings": warnings,
         "seconds": seconds(job.log),
     }
 
