@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_a_line_without_an_end_is_cut(tmp_path: Path, log: Log, capsys: pytest.C
     bash("head -c 3000000 /dev/zero | tr '\\0' x", tmp_path, log)
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines) <= MAX_LINE + 6
+
+
+@pytest.mark.parametrize("before", [MAX_LINE - 6, MAX_LINE + 65_536 - 6, 2 * 65_536 - 6])
+@pytest.mark.parametrize("filler", ["x", " "])
+def test_a_secret_is_masked_wherever_a_long_line_is_cut(
+    tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str], before: int, filler: str
+) -> None:
+    bash(f"head -c {before} /dev/zero | tr '\\0' '{filler}'; echo canary-secret-and-more", tmp_path, log)
+    report = f"report.detail({filler!r} * {before} + 'canary-secret-and-more')"
+    shell = Shell(PATH, log)
+    shell.ask(shell.start(program_that(report)), {}, {}, log.hear)
+    out = capsys.readouterr().out
+    assert not re.search("canar|secret|and-more", out)
+    assert "…" in out, "and it is not cut silently"
 
 
 @pytest.mark.parametrize(

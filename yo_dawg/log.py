@@ -109,18 +109,21 @@ class Log:
         """
         match message_in(line):
             case ["begin", str(name), str(title)] if len(self._titles) < MAX_STAGES and len(name) < MAX_STAGE_NAME:
-                self.begin(printable(name), printable(title))
+                self.begin(self._clean(name), self._clean(title))
             case ["end", str(name), float() | int() as seconds] if name in self._titles and 0 <= seconds < MAX_SECONDS:
                 self.end(name, float(seconds))
             case ["info", str(text)]:
-                self.info(printable(text))
+                self.info(self._clean(text))
             case ["detail", str(text)]:
-                self.detail(printable(text))
+                self.detail(self._clean(text))
             case ["doing", str(text)]:
-                self.doing = printable(text)
+                self.doing = self._clean(text)
             case _:
                 return False
         return True
+
+    def _clean(self, text: str) -> str:
+        return printable(self.mask(text))  # in this order: once it is cut or changed, a secret is not found in it
 
     def close(self) -> None:
         """Close the file."""

@@ -175,7 +175,7 @@ class Shell:
                 for line in lines_of(process, MAX_LINE if hear is None else MAX_MESSAGE):
                     if hear and hear(line):
                         continue
-                    masked = self._log.mask(printable(line))
+                    masked = printable(self._log.mask(line))
                     kept.append(masked)
                     self._log.detail(masked)
                 status = process.wait()
@@ -204,7 +204,7 @@ def script(module: str, *options: str) -> list[str | Path]:
 
 
 def lines_of(process: subprocess.Popen[bytes], longest: int) -> Iterator[str]:
-    """Yield the lines that a process prints, until it ends; one that is longer comes in pieces.
+    """Yield the lines that a process prints, until it ends; what of one is far beyond the longest is left out.
 
     Not until its output ends: what it left running in the background holds the pipe open, and
     would hold us for ever.
@@ -219,11 +219,12 @@ def lines_of(process: subprocess.Popen[bytes], longest: int) -> Iterator[str]:
             left_after_end -= len(chunk) if ended else 0
             if not chunk:
                 break
-            *lines, pending = re.split(r"[\r\n]+", pending + chunk.decode(errors="replace"))
-            yield from filter(None, lines)
-            if len(pending) > longest:
-                yield pending
-                pending = ""
+            rest, *new = re.split(r"[\r\n]+", chunk.decode(errors="replace"))
+            pending = (pending + rest)[: longest + PIPE_HOLDS]
+            for line in new:
+                if pending:
+                    yield pending
+                pending = line
         elif ended:
             break
     if pending:

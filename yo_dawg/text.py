@@ -12,8 +12,13 @@ MAX_LINE = 2000
 
 
 def printable(line: str) -> str:
-    """Cut a line to a sane length and take control characters out of it, so that it cannot forge another."""
-    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line[:MAX_LINE]).replace("\xa0", " ")
+    """Cut a line to a sane length and take control characters out of it, so that it cannot forge another.
+
+    A word is cut out whole: half a secret would not be masked.  Mask before, where the secrets are known.
+    """
+    if len(line) > MAX_LINE:
+        line = re.sub(r"\S+$", "", line[: MAX_LINE - 1]) + "…"
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).replace("\xa0", " ")
     return "".join(char if char.isprintable() or char == "\t" else "�" for char in line)
 
 

@@ -231,7 +231,8 @@ def test_a_refs_name_is_bounded_and_printable(job: Job, play: Play) -> None:
     play(answer_that_says(json.dumps({"found": [["refs/heads/\x1b[2J\n" + "x" * 10_000, COMMIT]]})))
     seen = look_at_ref(SOURCE, REQUEST, job)
     assert seen is not None
-    assert (seen.commit, len(seen.ref)) == (COMMIT, MAX_REF)
+    assert seen.commit == COMMIT
+    assert len(seen.ref) <= MAX_REF
     assert seen.ref.isprintable()
 
 

@@ -167,7 +167,7 @@ def package_result(said: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """Return what build's answer says of a package, of the kinds that the contract names, whatever the answer holds."""
 
     def text(value: object) -> str:
-        return job.log.mask(printable(value)) if isinstance(value, str) else "?"
+        return printable(job.log.mask(value)) if isinstance(value, str) else "?"
 
     def number(value: object) -> int:
         return int(value) if isinstance(value, (int, float)) and 0 <= value <= MAX_NUMBER else 0

@@ -84,7 +84,7 @@ class Workshop:
         except ValueError as error:
             raise error_type(f"The program that should do it gave no answer that can be read: {error}.") from None
         if "error" in said:
-            message = printable_lines(str(said.get("message", ""))[:MAX_MESSAGE_LENGTH])
+            message = printable_lines(log.mask(str(said.get("message", "")))[:MAX_MESSAGE_LENGTH])
             raise ERRORS.get(str(said["error"]), error_type)(message)
         return said
 
