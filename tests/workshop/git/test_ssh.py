@@ -188,6 +188,7 @@ def test_a_hashed_line_of_known_hosts(ssh_host: SshHost, key: Path, cloner: Clon
 
 
 @needs_sshd
+@pytest.mark.filterwarnings("ignore:unclosed Protocol:ResourceWarning")  # Dulwich forgets it; our program just ends
 def test_a_repository_that_ssh_does_not_know(ssh_host: SshHost, key: Path, cloner: Cloner) -> None:
     source = ssh_source(ssh_host, key)
     with pytest.raises(SourceError, match=r"nothing.git"):
