@@ -12,6 +12,12 @@ from pathlib import Path
 from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+"""How a file begins that stands for one in Git LFS (git-lfs, docs/spec.md)."""
+
+MAX_LFS_POINTER = 1024
+"""Bytes; the specification says that pointers are smaller."""
+
 
 @dataclass(frozen=True)
 class Required:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yo_dawg.errors import DependencyError
+from yo_dawg.workshop.own_settings import read_table
 
 REQUIREMENT_FILES = ("requirements.txt", "pylock.toml", "uv.lock", "pyproject.toml", "setup.py", "setup.cfg")
 """Where a project may say what it needs; the first one that does counts (contract §6)."""
@@ -93,12 +94,8 @@ def setup_cfg_requirements(project: Path) -> list[str]:
 
 
 def dependency_groups(project: Path) -> list[str]:
-    """Return the dependency groups (PEP 735) that the project wants installed: groups in [tool.yo-dawg]."""
-    path = project / "pyproject.toml"
-    tools = read_toml(path).get("tool") if path.is_file() and b"yo-dawg" in path.read_bytes() else None
-    table = tools.get("yo-dawg") if isinstance(tools, dict) else None
-    groups = table.get("groups", []) if isinstance(table, dict) else []
-    return [each for each in groups if isinstance(each, str)] if isinstance(groups, list) else []
+    """Return the dependency groups (PEP 735) that the project wants installed; raise PackageError."""
+    return list(read_table(project).get("groups", []))
 
 
 def unread_requirements(project: Path) -> list[str]:

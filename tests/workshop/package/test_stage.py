@@ -18,7 +18,7 @@ from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.install import Installed
-from yo_dawg.workshop.package.left_out import MAX_LEFT_OUT, is_project_junk
+from yo_dawg.workshop.package.left_out import MAX_LEFT_OUT, project_junk
 from yo_dawg.workshop.package.prune import LEFT_OUT, Pruned, PrunedFile, keep_imported, restore
 from yo_dawg.workshop.package.rules import Rules
 from yo_dawg.workshop.package.stage import Staged, offer, stage, still_left_out
@@ -237,8 +237,8 @@ def test_what_was_left_out_is_told(space: Workspace, capsys: pytest.CaptureFixtu
 
 
 def test_junk_is_told_by_the_place_too(tmp_path: Path) -> None:
-    assert is_project_junk(tmp_path / "docs", top=True)
-    assert not is_project_junk(tmp_path / "docs", top=False)
+    assert project_junk(tmp_path / "docs", top=True)
+    assert not project_junk(tmp_path / "docs", top=False)
 
 
 # --- What is left out, and may be put back ---------------------------------------------------------------

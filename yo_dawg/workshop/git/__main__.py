@@ -60,11 +60,6 @@ def work(job: Mapping[str, Any], files: Mapping[str, int], _report: Report) -> d
             limit_time(job["until"])
         answer = fetch_checkout(job)
         hand_over(answer, job["project"], space)
-    except (MemoryError, RecursionError):
-        url = job["source"]["url"]
-        raise SourceError(
-            f"Cannot clone {url}: what the server sent takes more memory than a repository may."
-        ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     shutil.rmtree(space.objects)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yo_dawg.checkout import LFS_POINTER, MAX_LFS_POINTER
 from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 OBJECT_KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 """gitformat-pack(5)."""
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
-"""How a pointer to a file in Git LFS begins; it has less than 1,024 bytes (git-lfs, docs/spec.md)."""
 
 NONSENSE = (ValueError, AssertionError, LookupError, TypeError, OverflowError)
 """What Dulwich raises, beside its own errors, for what makes no sense."""
@@ -140,7 +138,7 @@ class Objects:
         finally:
             os.close(descriptor)
         self._known[name] = kind_number, size, path
-        if size < 1024 and (content := b"".join(pieces)).startswith(LFS_POINTER):
+        if size < MAX_LFS_POINTER and (content := b"".join(pieces)).startswith(LFS_POINTER):
             self.pointers[name] = content
         return name
 

@@ -120,11 +120,6 @@ def left_out_files(selection: Selection) -> Iterator[tuple[str, Path]]:
             yield path.name, path
 
 
-def is_project_junk(path: Path, *, top: bool) -> bool:
-    """Say whether a file or folder of a project is of no use in Lambda."""
-    return project_junk(path, top=top) is not None
-
-
 def project_junk(path: Path, *, top: bool) -> str | None:
     """Return the pattern by which a file or folder of a project is of no use in Lambda; None if it may be."""
     if junk_pattern(top=top).match(path.name):

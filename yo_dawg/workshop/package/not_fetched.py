@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yo_dawg.checkout import LFS_POINTER, MAX_LFS_POINTER
 from yo_dawg.errors import PackageError
 from yo_dawg.text import printable
 from yo_dawg.trees import make_readable, tree_files
@@ -16,11 +17,6 @@ from yo_dawg.trees import make_readable, tree_files
 if TYPE_CHECKING:
     from yo_dawg.checkout import Checkout
     from yo_dawg.workshop.package.left_out import Selection
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
-
-MAX_LFS_POINTER = 1024
-"""Bytes; the specification says that pointers are smaller."""
 
 
 def refuse_outside_links(checkout: Checkout, selection: Selection) -> None:

@@ -6,16 +6,16 @@ import json
 import os
 import signal
 import sys
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yo_dawg.errors import PackageError
 from yo_dawg.process import Command, CommandFailed, program
-from yo_dawg.text import nearest, printable
+from yo_dawg.text import printable
 from yo_dawg.trees import tree_files
+from yo_dawg.workshop.own_settings import read_table
 
 if TYPE_CHECKING:
     from yo_dawg.workshop.package.install import Installer
@@ -35,38 +35,6 @@ class Rules:
     runtime_boto3: bool = False
     """Whether boto3, and what it needs, is left to the runtime where the runtime's own versions fit."""
     warnings: tuple[str, ...] = ()
-
-
-def read_table(project: Path) -> Mapping[str, Any]:
-    """Read [tool.yo-dawg] of a project's pyproject.toml; raise PackageError for what makes no sense.
-
-    What it may hold is in ``KEYS``: lists of patterns, of dependency groups, and the flag ``runtime_boto3``.
-    """
-    path = project / "pyproject.toml"
-    text = path.read_bytes() if path.is_file() else b""
-    if b"yo-dawg" not in text:
-        return {}  # whatever else it may hold
-    where = "[tool.yo-dawg] in pyproject.toml"
-    try:
-        tools = tomllib.loads(text.decode()).get("tool")
-    except (ValueError, RecursionError) as error:
-        raise PackageError(f"{where} cannot be read: that is not valid TOML: {error}.") from None
-    table = tools.get("yo-dawg", {}) if isinstance(tools, dict) else {}
-    if not isinstance(table, dict):
-        raise PackageError(f"{where} is no table.")
-    for name, value in table.items():
-        if name not in KEYS:
-            raise PackageError(f"{where} has no {name!r}{nearest(name, KEYS)}.")
-        if KEYS[name] is bool and not isinstance(value, bool):
-            raise PackageError(f"{name} in {where} must be true or false.")
-        is_list = isinstance(value, list) and all(isinstance(each, str) and each.strip() for each in value)
-        if KEYS[name] is list and not is_list:
-            raise PackageError(f'{name} in {where} must be a list of texts, such as ["pkg/data/", "!*.json"].')
-    return table
-
-
-KEYS: Mapping[str, type] = {"keep": list, "drop": list, "groups": list, "runtime_boto3": bool}
-"""What [tool.yo-dawg] may hold."""
 
 
 def read_patterns(project: Path) -> dict[str, list[str]]:
