@@ -180,8 +180,9 @@ class Shell:
                     self._log.detail(masked)
                 status = process.wait()
             finally:
-                kill_group(process)
+                # All below first: what it started is not found any more once it has ended, unless it comes back to us.
                 kill_below(os.getpid(), self._spared | self._waiting.keys())
+                kill_group(process)
         if status != 0:
             raise CommandFailed(status, kept)
         return "\n".join(kept)

@@ -67,20 +67,16 @@ class Builder:
         So a permission that the template lacks fails the test that needs it.
         """
         keys = inspect.signature(Config).parameters
-        given = {key: variables.get(f"YO_DAWG_{key.upper()}") for key in keys}
-        settings = config(
-            **{key: value for key, value in given.items() if value is not None},
-            function_name=name,
-            aws_region=self.aws.region,
-            deployable_functions=("*",),
-        )
+        given = {key: variables[f"YO_DAWG_{key.upper()}"] for key in keys if f"YO_DAWG_{key.upper()}" in variables}
+        here = {"function_name": name, "aws_region": self.aws.region, "deployable_functions": ("*",)}
+        settings = config(**{**given, **here})
         role = f"{name}-role"
-        here = {
+        pseudo = {
             "AWS::AccountId": self.aws.account,
             "AWS::Region": self.aws.region,
             "Role.Arn": f"arn:aws:iam::{self.aws.account}:role/{role}",
         }
-        return self.make_role(role, Resolver(settings.parameters("code.zip"), here).statements())
+        return self.make_role(role, Resolver(settings.parameters("code.zip"), pseudo).statements())
 
     def install(self, *, name: str | None = None, **options: Any) -> str:
         """Create a function that is yo-dawg; return its name."""

@@ -53,8 +53,7 @@ def import_handler() -> None:
     except BaseException as error:
         traceback.print_exc()
         failure = traceback.format_exception_only(error)[-1].strip()
-        # Python's parser gives up on code that is nested too deep with a MemoryError.
-        hopeless = isinstance(error, (ImportError, SyntaxError)) or "Parser stack overflowed" in str(error)
+        hopeless = isinstance(error, (ImportError, SyntaxError)) or is_nested_too_deep(error, job["module"])
     files = [str(getattr(each, "__file__", None)) for each in list(sys.modules.values())]
     loaded = [os.path.relpath(name, task) for name in files if name.startswith(task)]
     missed = [name for name in sought if not os.path.lexists(task + name)]
@@ -64,6 +63,25 @@ def import_handler() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # not held up by threads that the import has started
+
+
+def is_nested_too_deep(error: BaseException, module: str) -> bool:
+    """Say whether Python's parser has given up on code, which it says by a MemoryError; of 3.11, without a word."""
+    if not isinstance(error, MemoryError):
+        return False
+    if "Parser stack overflowed" in str(error):
+        return True
+    import importlib.util
+
+    spec = importlib.util.find_spec(module)
+    if spec is None or not str(spec.origin).endswith(".py"):
+        return False
+    try:
+        with open(str(spec.origin), "rb") as file:
+            compile(file.read(), "<handler>", "exec")
+    except MemoryError:
+        return True
+    return False
 
 
 if __name__ == "__main__":
