@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings as hypothesis_settings
 
 from local.aws import EmbeddedAWS
@@ -29,6 +32,25 @@ from yo_dawg.workspace import Workspace, put_python_on_path, workspace
 # A loaded machine is no defect: no example of a property test has a time to keep.
 hypothesis_settings.register_profile("no deadline", deadline=None)
 hypothesis_settings.load_profile("no deadline")
+
+
+def read_models_once() -> None:
+    """Have boto3's models read from the disk once in a run, not once for each session: that took most tests' time."""
+    load, list_services = JSONFileLoader.load_file, Loader.list_available_services
+    once = functools.cache(lambda path: load(JSONFileLoader(), path))
+    listed: dict[tuple[str, ...], Any] = {}
+
+    def list_once(self: Any, type_name: str) -> Any:
+        key = (type_name, *self.search_paths)
+        if key not in listed:
+            listed[key] = list_services(self, type_name)
+        return list(listed[key])
+
+    JSONFileLoader.load_file = lambda _self, path: once(path)
+    Loader.list_available_services = list_once
+
+
+read_models_once()
 
 LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 """What the names of variables begin with that would let a test reach a real account, or find other settings."""
