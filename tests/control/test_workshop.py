@@ -386,7 +386,7 @@ def assert_kinds(told: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["dependencies", "left_out", "warnings", "largest", "dependency_records"])
 def test_lists_have_an_end(name: str) -> None:
     records = {f"{each}": "0" * 64 for each in range(100_000)}
-    told = told_of({name: records if name == "dependency_records" else ["x\0" * 5000] * 100_000})
+    told = told_of({name: records if name == "dependency_records" else ["x\0" * 5000, *["x\0"] * 100_000]})
     listing = told["package"]["largest"] if name == "largest" else told[name]
     assert len(listing) <= MAX_ENTRIES
     assert_kinds(told)

@@ -19,6 +19,8 @@ from tests.simulation.campaign import campaign, tasks
 from tests.simulation.scenarios import SCENARIOS, place
 from tests.simulation.scheduler import play, read
 
+pytestmark = pytest.mark.simulation
+
 EVERYTHING = os.environ.get("SCHEDULES") == "all"
 
 

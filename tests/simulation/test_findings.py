@@ -14,6 +14,8 @@ from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import BuildInProgress
 from yo_dawg.events import RollbackRequest
 
+pytestmark = pytest.mark.simulation
+
 
 @pytest.fixture(autouse=True)
 def world() -> Iterator[None]:

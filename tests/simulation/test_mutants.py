@@ -13,6 +13,8 @@ from tests.simulation.scenarios import ALONE, DISTURBED, SCENARIOS, TOGETHER, Sc
 from tests.simulation.scheduler import SEEN, explore
 from tests.simulation.world import Violation
 
+pytestmark = pytest.mark.simulation
+
 
 def in_order(mutant: Mutant) -> Iterator[tuple[Scenario, int, int]]:
     """Yield what the exhaustive run does, beginning with where the mutant was found before."""

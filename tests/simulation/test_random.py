@@ -13,6 +13,8 @@ import pytest
 
 from tests.simulation.campaign import Task, campaign
 
+pytestmark = pytest.mark.simulation
+
 COUNT = int(os.environ.get("SCHEDULES", "4000").replace("all", "4000"))
 SEED = int(os.environ.get("SEED", "1"))
 PART = 250

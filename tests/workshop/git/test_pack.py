@@ -156,14 +156,14 @@ def test_what_git_stored_as_deltas(host: GitServer, cloner: Cloner) -> None:
 
 @needs_git
 def test_large_files_fit_into_the_memory_of_the_program(host: GitServer, space: Workspace) -> None:
-    """Two of 100 MB, one of them stored as a delta of the other, in 1 GiB of address space."""
+    """Two of 50 MB, one of them stored as a delta of the other, in half a GiB of address space."""
     work = publish(host.root, "large")
-    content = random.Random(1).randbytes(1_000_000) * 100  # noqa: S311  # data, no secret
+    content = random.Random(1).randbytes(1_000_000) * 50  # noqa: S311  # data, no secret
     (work / "one.bin").write_bytes(content)
     (work / "two.bin").write_bytes(b"another beginning" + content)
     push(work, host.root / "large.git")
     git(host.root / "large.git", "-c", "core.bigFileThreshold=1g", "repack", "-adfq", "--depth=5", "--window=5")
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))"
     root = Cloner(space, {}, limit)(f"{host.url}/large.git").root
     assert (root / "one.bin").read_bytes() == content
     assert (root / "two.bin").read_bytes() == b"another beginning" + content
