@@ -169,7 +169,7 @@ def test_a_handler_that_cannot_be_imported_is_not_deployed(builder: Builder) -> 
 @NEWEST
 def test_a_package_of_nearly_250_mb_is_built_in_little_memory(builder: Builder) -> None:
     name = builder.install(name=f"{builder.name}-big")
-    builder.invoke(name, {"action": "bootstrap"})
+    builder.share_toolchain(name)
     script = 'cp *.py "$1"\nfor i in 1 2 3 4 5; do head -c 50000000 /dev/urandom > "$1/model-$i.bin"; done\n'
     builder.add_project("large", {"lambda_function.py": HANDLER, "make_dist.sh": script})
     answer = builder.build("large", builder=name)

@@ -86,7 +86,7 @@ class Guarded:
 @pytest.fixture
 def https(builder: Builder) -> Guarded:
     """With a token."""
-    variables = {"YO_DAWG_TOKEN_SECRET": "git-token"}
+    variables = {"YO_DAWG_TOKEN_SECRET": "git-token", "YO_DAWG_INDEX_SECRET": "index-https"}
     builder.aws.client("secretsmanager").create_secret(Name="git-token", SecretString=TOKEN)
     name = builder.install(name=f"{builder.name}-https", variables=variables)
     return Guarded(name, lambda files: builder.add_project("thief", files), [TOKEN])
@@ -105,6 +105,7 @@ def ssh(builder: Builder, tmp_path: Path) -> Iterator[Guarded]:
         "YO_DAWG_BASE_URL": host.url.rpartition("/")[0],
         "YO_DAWG_KNOWN_HOSTS": host.known_hosts,
         "YO_DAWG_DEPLOY_KEY_SECRET": "git-key",
+        "YO_DAWG_INDEX_SECRET": "index-ssh",
     }
     with contextlib.suppress(builder.functions.exceptions.ResourceConflictException):
         builder.create_function("thief")
@@ -125,11 +126,7 @@ def test_a_thief_in_the_project_finds_no_credentials(
     with index.serving():
         builder.aws.client("secretsmanager").create_secret(Name=f"index-{how}", SecretString=address(index))
         guarded: Guarded = request.getfixturevalue(how)
-        variables = builder.functions.get_function_configuration(FunctionName=guarded.name)["Environment"]["Variables"]
-        variables["YO_DAWG_INDEX_SECRET"] = f"index-{how}"
-        builder.functions.update_function_configuration(FunctionName=guarded.name, Environment={"Variables": variables})
-        builder.functions.get_waiter("function_updated_v2").wait(FunctionName=guarded.name, WaiterConfig={"Delay": 1})
-        builder.invoke(guarded.name, {"action": "bootstrap"})
+        builder.share_toolchain(guarded.name)
         # Its make_dist.sh looks, and so does the build of a source distribution among its requirements.
         guarded.publish(
             {
@@ -245,12 +242,14 @@ def test_a_build_leaves_nothing_to_the_next(builder: Builder) -> None:
 
 
 def test_what_outlasts_the_invocation_is_ended_in_time_and_leaves_nothing(builder: Builder) -> None:
-    name = builder.install(name=f"{builder.name}-short", Timeout=45)
-    builder.invoke(name, {"action": "bootstrap"})
+    name = builder.install(name=f"{builder.name}-short")
+    builder.share_toolchain(name)
     builder.add_project(
         "sleeper", {"lambda_function.py": HANDLER, "make_dist.sh": f"{LEAVE_TRACES}\necho going to bed\nsleep 10000\n"}
     )
     builder.add_project("looking", {"lambda_function.py": HANDLER, "make_dist.sh": LOOK_FOR_TRACES})
+    builder.functions.update_function_configuration(FunctionName=name, Timeout=60)
+    builder.functions.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
     with pytest.raises(FunctionFailed) as failed:
         builder.build("sleeper", builder=name)
     assert failed.value.type == "DeadlineError", failed.value

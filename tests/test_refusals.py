@@ -140,7 +140,7 @@ def test_a_bucket_that_is_not_there_is_said_by_name(builder: Builder) -> None:
 
 def test_a_changed_toolchain_is_refused_not_run(builder: Builder) -> None:
     name = builder.install(name=f"{builder.name}-changed")
-    made = builder.invoke(name, {"action": "bootstrap"})
+    made = builder.share_toolchain(name)
     bucket, key = made["toolchain"]["s3_uri"].removeprefix("s3://").split("/", 1)
     builder.s3.put_object(Bucket=bucket, Key=key, Body=b"something else")
     builder.add_project("refused", GOOD)

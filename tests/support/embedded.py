@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from client import local, package
 from client.config import Config
@@ -135,6 +136,30 @@ class Builder:
         answer: dict[str, Any] = self.invoke(self.name, {"action": "bootstrap", **fields})
         return answer
 
+    def share_toolchain(self, name: str) -> dict[str, Any]:
+        """Give another builder our toolchain, since making one takes a while; return what its bootstrap answers."""
+        for key, content in self.stored(f"{self.name}/toolchain/").items():
+            self.store_toolchain(key.removeprefix(f"{self.name}/"), content, name)
+        answer: dict[str, Any] = self.invoke(name, {"action": "bootstrap"})
+        assert answer["status"] == "unchanged"
+        return answer
+
+    def store_toolchain(self, key: str, content: bytes, name: str | None = None) -> None:
+        """Store an object of a toolchain, as bootstrap does."""
+        key = f"{name or self.name}/{key}"
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=content, ChecksumAlgorithm="SHA256")
+
+    def bootstrap_once(self, folder: Path) -> None:
+        """Bootstrap; or, if another test process of this run has done so, take what that has left in a folder."""
+        for path in folder.glob("toolchain/*"):
+            self.store_toolchain(path.relative_to(folder).as_posix(), path.read_bytes())
+        self.bootstrap()
+        if not folder.exists():
+            for key, content in self.stored(f"{self.name}/toolchain/").items():
+                path = folder / key.removeprefix(f"{self.name}/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
     def build(self, repo_name: str, function: str | None = None, *, builder: str | None = None, **fields: Any) -> Any:
         """Invoke the build action; the function has the project's name unless another is given."""
         event = {"action": "build", "repo_name": repo_name, "function": function or repo_name, **fields}
@@ -234,10 +259,14 @@ NEWEST = pytest.mark.parametrize("builder", RUNTIMES[-1:], indirect=True)
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)
-def builder(request: pytest.FixtureRequest) -> Iterator[Builder]:
+def builder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     """Yield a bootstrapped builder of each runtime, on an AWS of its own."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # one of several processes of pytest-xdist: the folder above is theirs
+        folder = folder.parent
     with embedded_aws() as (aws, git):
         made = Builder(aws, git, request.param)
         made.install()
-        made.bootstrap()
+        with FileLock(folder / f"{request.param}.lock"):
+            made.bootstrap_once(folder / request.param)
         yield made
