@@ -55,7 +55,7 @@ def test_the_groups_are_all_of_requirements_txt() -> None:
     assert sorted(chain.from_iterable(groups.values())) == sorted(pin[0] for pin in pins(text))
     assert {"dulwich", "urllib3", "uv", "typing-extensions"} <= set(groups["toolchain"])
     assert "virtualenv" in groups["function"]
-    assert {"boto3", "click", "rich"} <= set(groups["client"])
+    assert {"boto3", "click", "cyclonedx-python-lib", "rich"} <= set(groups["client"])
 
 
 def test_what_travels_with_the_function_fits_any_architecture() -> None:

@@ -49,6 +49,8 @@ def test_each_command_has_its_own_help(desk: Desk, name: str) -> None:
         (["rollback", "one", "--publish"], "No such option"),
         (["history"], "Missing argument 'FUNCTION'"),
         (["history", "--all"], "No such option"),
+        (["sbom"], "Missing argument 'FUNCTION'"),
+        (["sbom", "one", "--output"], "'--output' requires an argument"),
     ],
 )
 def test_wrong_usage_exits_with_2_before_anything_is_done(desk: Desk, arguments: list[str], said: str) -> None:

@@ -98,6 +98,10 @@ def test_bootstrap_build_and_doctor_on_the_embedded_aws(served: tuple[Checkout, 
 
     history = deploy("history", "shell-project")
     assert (history.status, history.out.count("\n")) == (0, 3), history.error
+    bill = deploy("sbom", "shell-project")
+    assert bill.status == 0, bill.error
+    runs = base64.b64decode(functions.get_function_configuration(FunctionName="shell-project")["CodeSha256"]).hex()
+    assert json.loads(bill.out)["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": runs}]
     after = deploy("doctor")
     assert after.status == 0, after.out
     assert {mark for mark, _ in marks(after)} == {"ok", "--"}, "the embedded AWS cannot be asked everything"
