@@ -35,6 +35,7 @@ COMMANDS = {
     "build": "Build a project and deploy it.",
     "rollback": "Put back a package that was deployed before.",
     "history": "Show who builds a function now, and its last builds.",
+    "report": "Write a page about the package of a function, its build and its history.",
     "sbom": "Print what a function runs as a CycloneDX document.",
     "doctor": "Say what is missing or wrong, here and in AWS; change nothing.",
     "local": "The whole thing on this machine, without an AWS account.",

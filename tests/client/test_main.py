@@ -49,6 +49,8 @@ def test_each_command_has_its_own_help(desk: Desk, name: str) -> None:
         (["rollback", "one", "--publish"], "No such option"),
         (["history"], "Missing argument 'FUNCTION'"),
         (["history", "--all"], "No such option"),
+        (["report"], "Missing argument 'FUNCTION'"),
+        (["report", "one", "two"], "unexpected extra argument (two)"),
         (["sbom"], "Missing argument 'FUNCTION'"),
         (["sbom", "one", "--output"], "'--output' requires an argument"),
     ],

@@ -98,6 +98,11 @@ def test_bootstrap_build_and_doctor_on_the_embedded_aws(served: tuple[Checkout, 
 
     history = deploy("history", "shell-project")
     assert (history.status, history.out.count("\n")) == (0, 3), history.error
+    report = deploy("report", "shell-project")
+    assert (report.status, report.out, report.error) == (0, "report-shell-project.html\n", "")
+    page = (checkout.home / "report-shell-project.html").read_text()
+    assert "lambda_function.py — " in page
+    assert "Stages of the last build" in page
     bill = deploy("sbom", "shell-project")
     assert bill.status == 0, bill.error
     runs = base64.b64decode(functions.get_function_configuration(FunctionName="shell-project")["CodeSha256"]).hex()
