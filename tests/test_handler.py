@@ -100,6 +100,8 @@ def test_a_project_is_built_and_deployed(yard: Yard, capsys: pytest.CaptureFixtu
     assert result["package"]["files"] == len(names)
     assert result["package"]["zip_bytes"] == len(package)
     assert dict(result["package"]["largest"]).keys() == {"library", "(project)"}
+    assert result["imports"][0][0] == "app"
+    assert all(spent >= 0 for _, spent in result["imports"])
     assert set(result["pruned"]["reasons"]) == {"tests", "installer's records"}
     assert list(result["seconds"]) == [
         "total",

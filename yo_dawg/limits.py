@@ -7,3 +7,9 @@ MAX_UNZIPPED_BYTES = 262_143_999
 
 LARGEST = 10
 """How many of a package's largest parts are told."""
+
+MOST_IMPORTS = 50
+"""How many of the modules that a handler's import loads are told, with the time they took: the slowest."""
+
+MAX_MODULE_NAME = 200
+"""Characters; a module with a longer name is not told."""

@@ -103,6 +103,7 @@ def test_bootstrap_build_and_doctor_on_the_embedded_aws(served: tuple[Checkout, 
     page = (checkout.home / "report-shell-project.html").read_text()
     assert "lambda_function.py — " in page
     assert "Stages of the last build" in page
+    assert "lambda_function: " in page.partition("Imports of the handler")[2]
     bill = deploy("sbom", "shell-project")
     assert bill.status == 0, bill.error
     runs = base64.b64decode(functions.get_function_configuration(FunctionName="shell-project")["CodeSha256"]).hex()

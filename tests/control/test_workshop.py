@@ -30,6 +30,7 @@ from yo_dawg.control.package import MAX_NUMBER, BuildOutput, Materials, make_pac
 from yo_dawg.control.workshop import MAX_ENTRIES, MAX_MESSAGE_LENGTH, Workshop, make_toolchain, try_toolchain
 from yo_dawg.errors import ERRORS, ConfigError, PackageError, SourceError, YoDawgError
 from yo_dawg.events import BuildRequest
+from yo_dawg.limits import LARGEST, MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.log import Log
 from yo_dawg.process import TAIL_BYTES, Command, Shell
 from yo_dawg.settings import Settings
@@ -275,6 +276,7 @@ MANIFEST = Manifest("build", {"code_sha256": "old"}, pinned=True)
 GOOD: dict[str, Any] = {
     "unzipped_bytes": 7, "files": 1, "largest": [["(project)", 7]], "dependencies": ["a==1"],
     "dependency_records": {"a==1": "0" * 64}, "left_out": [], "warnings": ["one"], "pinned": True,
+    "imports": [["app", 1500], ["a", 300]],
     "pruned": {"files": 1, "bytes": 2, "reasons": {"tests": 1}, "kept": {"b": "why"}},
 }  # fmt: skip
 
@@ -373,22 +375,25 @@ def told_of(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def assert_kinds(told: Mapping[str, Any]) -> None:
     numbers = [told["package"]["unzipped_bytes"], told["package"]["files"], *told["pruned"]["reasons"].values()]
+    numbers += [count for _, count in told["imports"]]
     numbers += [told["pruned"]["files"], told["pruned"]["bytes"], *(count for _, count in told["package"]["largest"])]
     assert all(type(each) is int and 0 <= each <= MAX_NUMBER for each in numbers)
     texts = [*told["dependencies"], *told["left_out"], *told["warnings"], *told["dependency_records"]]
     texts += [*told["pruned"]["reasons"], *told["pruned"]["kept"], *told["pruned"]["kept"].values()]
-    texts += [name for name, _ in told["package"]["largest"]]
+    texts += [name for name, _ in [*told["package"]["largest"], *told["imports"]]]
+    assert all(len(name) <= MAX_MODULE_NAME for name, _ in told["imports"])
     assert all(isinstance(each, str) and len(each) <= MAX_LINE for each in texts)
     for each in texts:
         assert_harmless(each)
 
 
-@pytest.mark.parametrize("name", ["dependencies", "left_out", "warnings", "largest", "dependency_records"])
+@pytest.mark.parametrize("name", ["dependencies", "left_out", "warnings", "largest", "imports", "dependency_records"])
 def test_lists_have_an_end(name: str) -> None:
     records = {f"{each}": "0" * 64 for each in range(100_000)}
-    told = told_of({name: records if name == "dependency_records" else ["x\0" * 5000, *["x\0"] * 100_000]})
+    item: Any = ["x\0" * 5000, 7] if name in ("largest", "imports") else "x\0" * 5000
+    told = told_of({name: records if name == "dependency_records" else [item, *[item] * 100_000]})
     listing = told["package"]["largest"] if name == "largest" else told[name]
-    assert len(listing) <= MAX_ENTRIES
+    assert 0 < len(listing) <= {"largest": LARGEST, "imports": MOST_IMPORTS}.get(name, MAX_ENTRIES)
     assert_kinds(told)
 
 

@@ -21,7 +21,7 @@ from yo_dawg.control.workshop import MAX_ENTRIES
 from yo_dawg.digests import base64_to_hex, in_base64
 from yo_dawg.errors import ConfigError, PackageError, YoDawgError
 from yo_dawg.jobs import PackageJob, ProvenFunction
-from yo_dawg.limits import LARGEST
+from yo_dawg.limits import LARGEST, MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.text import printable
 
 if TYPE_CHECKING:
@@ -178,18 +178,17 @@ def package_result(said: Mapping[str, Any], job: Job) -> dict[str, Any]:
     def pairs(value: object) -> dict[str, Any]:
         return {text(key): each for key, each in list(value.items())[:MAX_ENTRIES]} if isinstance(value, dict) else {}
 
+    def counted(value: object, most: int) -> list[list[Any]]:
+        few = value[:most] if isinstance(value, list) else ()
+        return [[text(each[0]), number(each[1])] for each in few if isinstance(each, list) and len(each) == 2]
+
     pruned = pairs(said.get("pruned"))
-    largest = said.get("largest")
     return {
         "package": {
             "zip_bytes": 0,
             "unzipped_bytes": number(said.get("unzipped_bytes")),
             "files": number(said.get("files")),
-            "largest": [
-                [text(each[0]), number(each[1])]
-                for each in (largest[:LARGEST] if isinstance(largest, list) else ())
-                if isinstance(each, list) and len(each) == 2
-            ],
+            "largest": counted(said.get("largest"), LARGEST),
         },
         "dependencies": texts(said.get("dependencies")),
         "dependency_records": {
@@ -203,6 +202,7 @@ def package_result(said: Mapping[str, Any], job: Job) -> dict[str, Any]:
             "reasons": {name: number(count) for name, count in pairs(pruned.get("reasons")).items()},
             "kept": {name: text(why) for name, why in pairs(pruned.get("kept")).items()},
         },
+        "imports": [[name[:MAX_MODULE_NAME], spent] for name, spent in counted(said.get("imports"), MOST_IMPORTS)],
         "left_out": texts(said.get("left_out")),
         "warnings": texts(said.get("warnings")),
     }

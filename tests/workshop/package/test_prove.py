@@ -16,6 +16,7 @@ from tests.support.embedded import lay_out, small_zip
 from tests.support.work import open_file
 from yo_dawg.errors import PackageError
 from yo_dawg.jobs import ProvenFunction
+from yo_dawg.limits import MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.trees import walk
 from yo_dawg.workshop.package.install import Installed
 from yo_dawg.workshop.package.prove import Proof, prove, prove_all
@@ -74,6 +75,34 @@ def test_what_the_import_loads_is_known(attempt: Prove) -> None:
     assert proof.failure is None
     assert proof.loaded == {"app.py", "pkg/__init__.py", "pkg/used.py"}
     assert pruned.kept == {}
+
+
+def test_what_the_imports_took_is_known(attempt: Prove) -> None:
+    project = {
+        "app.py": f"import time, pkg.used\ntime.sleep(0.02)\n{HANDLER}",
+        **{f"many/m{number}.py": "" for number in range(MOST_IMPORTS)},
+        "many/__init__.py": f"from . import {', '.join(f'm{number}' for number in range(MOST_IMPORTS))}",
+    }
+    project["app.py"] = f"import many\n{project['app.py']}"
+    slow = "import time\ntime.sleep(0.1)\nimport sys\ndel __name__, sys.modules['pkg.used'].__spec__\n"
+    proof, _ = attempt(project, {"pkg/used.py": slow})
+    assert proof.failure is None
+    assert len(proof.imports) == MOST_IMPORTS
+    (first, whole), (second, part) = proof.imports[:2]
+    assert (first, second) == ("app", "pkg.used")
+    assert part >= 100_000
+    assert whole >= part + 20_000, "what it imports is in it"
+    assert [spent for _, spent in proof.imports] == sorted((spent for _, spent in proof.imports), reverse=True)
+
+
+def test_the_clock_is_in_no_traceback(attempt: Prove) -> None:
+    proof, _ = attempt({"app.py": "import pkg.used\n"}, {"pkg/used.py": "import pkg.more", "pkg/more.py": "1 / 0"})
+    assert proof.failure == "ZeroDivisionError: division by zero"
+    lines = [line for line in proof.tail.splitlines() if line.lstrip().startswith("File")]
+    ours = lines.index(next(line for line in lines if "/app.py" in line))
+    assert [line.rpartition("/")[2].partition('"')[0] for line in lines[ours:]] == ["app.py", "used.py", "more.py"]
+    assert "timed" not in proof.tail
+    assert {name for name, _ in proof.imports} == {"app", "pkg", "pkg.used", "pkg.more"}
 
 
 @pytest.mark.parametrize("handler", ["app.handler", "in_a_folder/app.handler", "in_a_folder.app.handler"])
@@ -306,7 +335,8 @@ def test_the_functions_own_variables_are_there(attempt: Prove, capsys: pytest.Ca
 FORGERIES = {
     "nonsense": "print('[', file=open(ANSWER, 'w'))",
     "another shape": "print('[]', file=open(ANSWER, 'w'))",
-    "no list": 'print(\'{"loaded": 1, "sought": [], "failure": null, "hopeless": false}\', file=open(ANSWER, "w"))',
+    "no list": "print(json.dumps({**GOOD, 'imports': [], 'loaded': 1}), file=open(ANSWER, 'w'))",
+    "no list of imports": "print(json.dumps({**GOOD, 'imports': {'a': 1}}), file=open(ANSWER, 'w'))",
     "deep": "print('[' * 100_000, file=open(ANSWER, 'w'))",
     "a pipe": "os.mkfifo(ANSWER)",
     "a link": "os.symlink('/etc/passwd', ANSWER)",
@@ -316,9 +346,25 @@ FORGERIES = {
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forged_answer_is_no_answer(attempt: Prove, space: Workspace, forgery: str) -> None:
-    code = f"import os\nANSWER = {str(space.root / 'proof.json')!r}\n{forgery}\nos._exit(0)\n"
-    proof, _ = attempt({"app.py": code}, {"pkg/tests/test_a.py": CASE})
+    proof, _ = attempt({"app.py": forged(space, forgery)}, {"pkg/tests/test_a.py": CASE})
     assert proof.failure == "the import ended the process"
+
+
+def forged(space: Workspace, forgery: str) -> str:
+    """Return a module that answers in the importer's place."""
+    good: dict[str, object] = {"loaded": [], "sought": [], "failure": None, "hopeless": False}
+    answer = str(space.root / "proof.json")
+    return f"import json, os\nANSWER = {answer!r}\nGOOD = {good}\n{forgery}\nos._exit(0)\n"
+
+
+def test_forged_times_are_names_and_numbers_all_the_same(attempt: Prove, space: Workspace) -> None:
+    said = [["a\x1b[2J\n", 1], ["b" * (MAX_MODULE_NAME + 1), 1], 7, [], [1, 2], ["c", "d"], ["e", 2.5], [["f"], 1]]
+    more = [["g", 5]] * MOST_IMPORTS
+    forgery = f"print(json.dumps({{**GOOD, 'imports': {said + more}}}), file=open(ANSWER, 'w'))"
+    proof, _ = attempt({"app.py": forged(space, forgery)})
+    assert proof.failure is None
+    assert proof.imports[:2] == (("a�", 1), ("g", 5))
+    assert len(proof.imports) == MOST_IMPORTS - 7
 
 
 def test_an_import_that_replaces_the_package_is_refused(attempt: Prove, space: Workspace) -> None:

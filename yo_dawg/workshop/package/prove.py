@@ -11,12 +11,14 @@ import sys
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import PackageError
+from yo_dawg.limits import MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.process import Command, CommandFailed, script
 from yo_dawg.text import printable
 from yo_dawg.trees import close_tree, move, open_folders
@@ -47,6 +49,8 @@ class Proof:
     """What it failed with, in one line."""
     hopeless: bool = False
     """Whether it would fail in Lambda just so: a module that is missing, or is no Python."""
+    imports: tuple[tuple[str, int], ...] = ()
+    """The modules that took longest, the slowest first, with their microseconds: all that they import is in them."""
     tail: str = ""
     """The last lines of what it printed, the traceback among them."""
     with_layers: bool = True
@@ -193,6 +197,7 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
         "environ": environ,
         "seconds": SECONDS_TO_IMPORT,
         "answer": str(answer),
+        "most_imports": MOST_IMPORTS,
     }
     trees = [tree for tree in (space.staging, space.layers) if tree.exists()]
     for tree in trees:
@@ -212,6 +217,14 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
     return replace(proof, with_layers=layers is not None, layer_bytes=layer_bytes)
 
 
+def read_imports(said: list[object]) -> Iterator[tuple[str, int]]:
+    """Yield what of the child's list of imports is a name and a number; what else it holds makes no difference."""
+    for each in said[:MOST_IMPORTS]:
+        name, spent = each if isinstance(each, list) and len(each) == 2 else (None, None)
+        if isinstance(name, str) and isinstance(spent, int) and len(name) <= MAX_MODULE_NAME:
+            yield printable(name), spent
+
+
 def read_proof(path: Path, tail: str, ending: str) -> Proof:
     """Read what the child says of an import; a project's code ran in it, and it may say anything."""
     try:
@@ -222,6 +235,7 @@ def read_proof(path: Path, tail: str, ending: str) -> Proof:
             sought=frozenset(str(name) for name in said["sought"]),
             failure=said["failure"] and printable(str(said["failure"])),
             hopeless=said["hopeless"] is True,
+            imports=tuple(read_imports(said["imports"])),
             tail=tail,
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

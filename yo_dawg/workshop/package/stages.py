@@ -145,7 +145,11 @@ def prove_package(work: Work, dependencies: Dependencies, staging: Staging, ahea
             warning for target, proof in proofs for warning in check_proof(proof, target, work.job.proof, space.staging)
         ]
     loaded = frozenset().union(*(proof.loaded for _, proof in proofs))
-    together = Proof(loaded=loaded, layer_bytes=max(proof.layer_bytes for _, proof in proofs))
+    together = Proof(
+        loaded=loaded,
+        imports=proofs[0][1].imports,  # of several functions, those of the first
+        layer_bytes=max(proof.layer_bytes for _, proof in proofs),
+    )
     return Proven(together, pruned, laid, warnings)
 
 
@@ -188,6 +192,7 @@ def summary(
             "reasons": dict(pruned.reasons),
             "kept": dict(pruned.kept),
         },
+        "imports": [list(each) for each in proven.proof.imports],
         "left_out": still_left_out(staging.told, proven.pruned),
     }
 
