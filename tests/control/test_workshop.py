@@ -390,7 +390,7 @@ def assert_kinds(told: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["dependencies", "left_out", "warnings", "largest", "imports", "dependency_records"])
 def test_lists_have_an_end(name: str) -> None:
     records = {f"{each}": "0" * 64 for each in range(100_000)}
-    item: Any = ["x\0" * 5000, 7] if name in ("largest", "imports") else "x\0" * 5000
+    item: Any = ["x\0" * 500, 7] if name in ("largest", "imports") else "x\0" * 5000
     told = told_of({name: records if name == "dependency_records" else [item, *[item] * 100_000]})
     listing = told["package"]["largest"] if name == "largest" else told[name]
     assert 0 < len(listing) <= {"largest": LARGEST, "imports": MOST_IMPORTS}.get(name, MAX_ENTRIES)
