@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from yo_dawg.errors import SourceError
 from yo_dawg.text import printable
@@ -20,19 +21,36 @@ MAX_LFS_POINTER = 1024
 
 
 @dataclass(frozen=True)
+class Repository:
+    """A repository that a project requires, fetched."""
+
+    url: str
+    ref: str | None
+    """What was asked for; None is its HEAD."""
+    commit: str
+    tag: str
+    """The tag's name, if the ref is one, or ""."""
+    folder: str
+
+
+@dataclass(frozen=True)
 class Required:
     """What a project requires from Git: pip and uv would need a git program for it."""
 
-    origins: Mapping[str, str] = field(default_factory=dict)
-    """For the address of each folder that was fetched (file://…), what it is: git+URL@COMMIT."""
-    overrides: Sequence[str] = ()
-    """Requirements that take the place of those of the same name, whoever has them."""
+    repositories: Sequence[Repository] = ()
+    failures: Sequence[tuple[str, str | None, str]] = ()
+    """What could not be fetched: address, ref, and why.  It matters only if uv asks for it: a marker may say no."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """For each requirements file of the project, its text as uv is to see it."""
-    failures: Sequence[str] = ()
-    """What could not be fetched.  It matters only if uv asks for it: a marker may say no."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """For the address of each folder that was fetched the tag that was asked for, or ""."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Required:
+        """Read what JSON kept of it."""
+        return cls(
+            repositories=[Repository(**each) for each in value["repositories"]],
+            failures=[(url, ref, why) for url, ref, why in value["failures"]],
+            texts=value["texts"],
+        )
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,24 @@ def workspace(tmp: Path, *, tmp_is_ours: bool) -> Iterator[Workspace]:
     sweep(tmp, everything=tmp_is_ours)
     space = Workspace(tmp / WORKSPACE_NAME)
     try:
-        for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging, space.pruned):
-            directory.mkdir(mode=0o700)
+        make_folders(space)
         yield space
     finally:
         with contextlib.suppress(ConfigError):  # the next invocation says so, before it does anything
             sweep(tmp, everything=tmp_is_ours)
+
+
+def make_folders(space: Workspace) -> None:
+    """Make the folders that a build begins with."""
+    for directory in (space.root, space.home, space.scratch, space.cache, space.bin, space.staging, space.pruned):
+        directory.mkdir(mode=0o700)
+
+
+def empty_workspace(space: Workspace, *, everything: bool) -> None:
+    """Have a workspace as it was at the beginning, whatever was done to it."""
+    sweep(space.root.parent, everything=everything)
+    make_folders(space)
+    put_python_on_path(space)
 
 
 def check_workspace(space: Workspace, error_type: type[YoDawgError]) -> None:

@@ -40,19 +40,19 @@ class Cloner:
         self.space, self.environ, self.more = space, environ, more
 
     def __call__(self, source: Source | str, **fields: Any) -> Checkout:
-        """Clone; fields are "ref" and "subdirectory"."""
+        """Clone; fields are "ref", "subdirectory" and "asked"."""
         for left in (self.space.checkout, self.space.objects, self.space.sources):
             remove_tree(left)
         source = Source(source) if isinstance(source, str) else source
         folder = fields.get("subdirectory") or ""
         job = {
             "source": vars(source), "ref": fields.get("ref"), "project": folder, "objects": str(self.space.objects),
-            "checkout": str(self.space.checkout), "sources": str(self.space.sources),
+            "checkout": str(self.space.checkout), "sources": str(self.space.sources), "asked": fields.get("asked", []),
         }  # fmt: skip
         answer = self._fetch(job) if self.environ is None else self._fetch_in_child(job, self.environ)
         remove_tree(self.space.objects)
         root = self.space.checkout
-        required = Required(**answer.pop("required"))
+        required = Required.from_json(answer.pop("required"))
         answer["warnings"] = tuple(answer["warnings"])
         files = frozenset(os.path.relpath(each.path, root) for each in entries_below(root))
         return Checkout(root, root / folder, files=files, required=required, **answer)

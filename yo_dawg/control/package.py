@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from yo_dawg.control.archives import ARCHIVES, OpenFile
 from yo_dawg.control.clients import translate_aws_errors
 from yo_dawg.control.functions import hide_environment
+from yo_dawg.control.git import MAX_ROUNDS, clone_again
 from yo_dawg.control.manifests import Manifest, builder_inputs, fetch_previous, may_be_unchanged
 from yo_dawg.control.packages import fetch_from_aws
 from yo_dawg.control.toolchain import fetch_toolchain
 from yo_dawg.control.workshop import MAX_ENTRIES
 from yo_dawg.digests import base64_to_hex, in_base64
-from yo_dawg.errors import ConfigError, PackageError, YoDawgError
+from yo_dawg.errors import ConfigError, PackageError, SourceError, YoDawgError
 from yo_dawg.jobs import PackageJob, ProvenFunction
 from yo_dawg.limits import LARGEST, MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.text import printable
@@ -142,16 +143,27 @@ def make_package(
 ) -> BuildOutput | Manifest:
     """Have the package made; if it would be the one that the functions run, return the manifest of that.
 
-    Raises DependencyError, BuildScriptError, PackageError, ConfigError.
+    Where uv asks for Git repositories that were not cloned with the project, all begins anew, with those.
+    Raises SourceError, DependencyError, BuildScriptError, PackageError, ConfigError.
     """
     question, files = package_job(request, targets, cloned, materials, job)
     output, dependencies = OpenFile(job.space.root), OpenFile(job.space.root)
     files |= {"package": output, "dependencies": dependencies}
     try:
         said = job.workshop.ask("package", question.to_json(), files, job.log, PackageError)
+        for _ in range(MAX_ROUNDS):
+            if "asked" not in said:
+                break
+            cloned = clone_again(cloned, said["asked"], request, job)
+            said = job.workshop.ask("package", question.to_json(), files, job.log, PackageError)
     except ConfigError:
         ARCHIVES.make_room(0)  # the disk may be full: the next invocation gets all of it
         raise
+    if "asked" in said:
+        raise SourceError(
+            f"The project's requirements lie too deep in Git: its installer was given those that it asked for "
+            f"{MAX_ROUNDS} times, and still asks for more. Name them in requirements.txt."
+        )
     if said.get("unchanged") is True and question.may_be_unchanged and materials.manifest:
         return materials.manifest
     if not output.size:

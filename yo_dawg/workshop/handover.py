@@ -37,7 +37,7 @@ def take_over(subdirectory: str, space: Workspace) -> Checkout:
             "root": space.checkout,
             "project": space.checkout / subdirectory,
             "files": frozenset(told["files"]),
-            "required": Required(**told["required"]),
+            "required": Required.from_json(told["required"]),
             "warnings": tuple(told["warnings"]),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import configparser
 import re
 import tomllib
@@ -152,6 +153,13 @@ def is_own_package(project: Path, modules: Iterable[str]) -> bool:
 def uncommented(line: str) -> str:
     """Return a line of a requirements file without its comment; an address may hold a "#"."""
     return re.sub(r"(^|\s)#.*", "", line)
+
+
+def read_requirements(path: Path) -> str:
+    """Return the text of a requirements file, also of one in UTF-16, as PowerShell writes them."""
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16", errors="replace") if is_utf16 else content.decode(errors="surrogateescape")
 
 
 def whole_lines(text: str) -> list[str]:

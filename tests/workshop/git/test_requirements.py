@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,9 +17,9 @@ from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.workshop.git.requirements import GitRequirement
-from yo_dawg.workshop.package.install import Installed, look_at_installed
+from yo_dawg.workshop.package.install import Installed, RepositoriesAsked, look_at_installed
 from yo_dawg.workshop.package.install import Installer as Installer_
-from yo_dawg.workspace import Workspace
+from yo_dawg.workspace import Workspace, remove_tree
 
 pytestmark = needs_git
 
@@ -29,31 +30,25 @@ TOKEN = "canary-token-91c2"
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("lib @ git+https://h/a/b.git", ("lib", "", "https://h/a/b.git", None, "", "")),
-        ("lib[x,y]@git+https://h/b@v1.2", ("lib", "[x,y]", "https://h/b", "v1.2", "", "")),
-        ("git+https://h/b.git@feature/x#egg=lib", ("lib", "", "https://h/b.git", "feature/x", "", "")),
-        ("-e git+https://h/b#egg=lib[z]&subdirectory=p/q", ("lib", "[z]", "https://h/b", None, "p/q", "")),
-        (
-            "lib @ git+ssh://git@h/a/b.git@v1 ; python_version > '3'",
-            ("lib", "", "ssh://git@h/a/b.git", "v1", "", "python_version > '3'"),
-        ),
-        ("git+https://h/b", ("", "", "https://h/b", None, "", "")),
-        ("git+https://${TOKEN}@h/b@v1", ("", "", "https://h/b", "v1", "", "")),
-        ("git+https://x:${TOKEN}@h/b@v1", ("", "", "https://h/b", "v1", "", "")),
-        ("git+https://git@h/b@v1", ("", "", "https://h/b", "v1", "", "")),
-        (
-            """install_requires=["lib @ git+https://h/b@v1; sys_platform == 'linux'"],""",
-            ("lib", "", "https://h/b", "v1", "", "sys_platform == 'linux'"),
-        ),
+        ("lib @ git+https://h/a/b.git", ("https://h/a/b.git", None)),
+        ("lib[x,y]@git+https://h/b@v1.2", ("https://h/b", "v1.2")),
+        ("git+https://h/b.git@feature/x#egg=lib", ("https://h/b.git", "feature/x")),
+        ("git+https://h/b.git@feature%2Fx%231", ("https://h/b.git", "feature/x#1")),
+        ("-e git+https://h/b#egg=lib[z]&subdirectory=p/q", ("https://h/b", None, "p/q")),
+        ("lib @ git+ssh://git@h/a/b.git@v1 ; python_version > '3'", ("ssh://git@h/a/b.git", "v1")),
+        ("git+https://${TOKEN}@h/b@v1", ("https://h/b", "v1")),
+        ("git+https://x:${TOKEN}@h/b@v1", ("https://h/b", "v1")),
+        ("git+https://git@h/b@v1", ("https://h/b", "v1")),
+        ("""install_requires=["lib @ git+https://h/b@v1; sys_platform == 'linux'"],""", ("https://h/b", "v1")),
     ],
 )
 def test_a_line_is_read(line: str, expected: tuple[str, ...]) -> None:
-    assert list(GitRequirement.find(line)) == [GitRequirement(*expected)]
+    assert list(GitRequirement.in_line(line)) == [GitRequirement(*expected)]
 
 
 @pytest.mark.parametrize("line", ["requests", "lib @ https://h/b.whl", "-r git.txt", "", "a" * 100_000 + "git+"])
 def test_other_lines_are_left_alone(line: str) -> None:
-    assert list(GitRequirement.find(line)) == []
+    assert list(GitRequirement.in_line(line)) == []
 
 
 BACKEND = '''
@@ -89,7 +84,7 @@ def library(name: str, *dependencies: str, folder: str = "", more: str = "") -> 
 
 
 class Installer:
-    """Clones a project and installs what it requires, with a PATH on which git does not work."""
+    """Clones a project and installs what it requires, as often as uv asks for more repositories."""
 
     def __init__(self, host: GitServer, space: Workspace, shell: Shell) -> None:
         """Clone from this host, into this workspace."""
@@ -97,8 +92,6 @@ class Installer:
         environ = {"UV_OFFLINE": "1"}
         self.shell = Shell({**shell._environ, **environ}, shell._log)
         self.cloner = Cloner(space)
-        (space.bin / "git").write_text("#!/bin/sh\necho git is called >&2\nexit 1\n")
-        (space.bin / "git").chmod(0o755)
         self.token = ""
 
     def online(self) -> Installer:
@@ -107,22 +100,28 @@ class Installer:
         self.shell = Shell(child_environ(self.space, settings), self.shell._log)
         return self
 
-    def __call__(self, files: Mapping[str, str], ref: str | None = None) -> Installed:
+    def __call__(self, files: Mapping[str, str | bytes], ref: str | None = None) -> Installed:
         """Publish and install a project."""
         work = publish(self.host.root, "project", {"app.py": "", **files})
         if ref:
             git(work, "tag", ref)
             push(work, self.host.root / "project.git")
         url = f"{self.host.url}/project.git"
-        checkout = self.cloner(Source(url, token=self.token), ref=ref)
-        before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
-        installer = Installer_(checkout, lambda: UV, "python3.13-x86_64", self.space, self.shell)
-        try:
-            installer.install(installer.space.staging)
-            return look_at_installed(self.space.staging, checkout.required.origins)
-        finally:
-            after = {path: path.read_bytes() for path in before}
-            assert after == before, "requirements files are put back"
+        asked: list[tuple[str, str | None]] = []
+        for self.rounds in itertools.count(1):
+            checkout = self.cloner(Source(url, token=self.token), ref=ref, asked=asked)
+            before = {path: path.read_bytes() for path in checkout.root.rglob("*") if path.is_file()}
+            installer = Installer_(checkout, lambda: UV, "python3.13-x86_64", self.space, self.shell)
+            try:
+                installer.install(installer.space.staging)
+                return look_at_installed(self.space.staging)
+            except RepositoriesAsked as error:
+                asked += [each for each in error.asked if each not in asked or pytest.fail("it has these")]
+                remove_tree(self.space.cache)
+            finally:
+                after = {path: path.read_bytes() for path in before if path.is_file()}
+                assert after.items() <= before.items(), "requirements files are put back"
+        raise AssertionError
 
 
 BARE = {"YO_DAWG_DEPLOYMENT_BUCKET": "b", "YO_DAWG_DEPLOYABLE_FUNCTIONS": "*", "YO_DAWG_BASE_URL": "https://h/x"}
@@ -249,14 +248,12 @@ def test_what_is_not_needed_need_not_be_there(install: Installer, host: GitServe
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lib @ git+URL/nothing.git", "Cannot fetch the requirement 'lib'.*no such repository"),
-        ("lib @ git+URL/lib.git@v9", "Cannot fetch the requirement 'lib'.*no branch or tag \"v9\""),
+        ("lib @ git+URL/nothing.git", "Cannot fetch the requirement .*nothing.git'.*no such repository"),
+        ("lib @ git+URL/lib.git@v9", 'Cannot fetch the requirement .*lib.git\'.*no branch or tag "v9"'),
         ("lib @ git+https://me:canary@h.example/lib.git", "has a user name or password"),
         ("lib @ git+http://other.example/lib.git", "only https"),
         ("lib @ git+file:///etc", "only https"),
         ("lib @ git+ssh://git@other.example/lib.git", "no deploy key"),
-        ("lib @ git+URL/lib.git#subdirectory=../x", "no folder '../x'"),
-        ("lib @ git+URL/lib.git#subdirectory=none", "no folder 'none'"),
     ],
 )
 def test_a_git_requirement_that_cannot_be_had(install: Installer, host: GitServer, line: str, words: str) -> None:
@@ -266,22 +263,144 @@ def test_a_git_requirement_that_cannot_be_had(install: Installer, host: GitServe
     assert "canary" not in str(error.value)
 
 
-def test_what_nobody_could_see_is_told(install: Installer, host: GitServer) -> None:
-    files = library("lib")
-    files["pyproject.toml"] = files["pyproject.toml"].replace("dependencies = []", 'dynamic = ["dependencies"]')
-    files["backend.py"] = BACKEND.replace("*needs", f'"Requires-Dist: deep @ git+{host.url}/deep.git", *needs')
-    publish(host.root, "lib", files)
-    with pytest.raises(DependencyError, match="write it there as NAME @ git"):
-        install({"requirements.txt": f"git+{host.url}/lib.git\n"})
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("URL/lib.git@v9", 'no branch or tag "v9"'), ("https://me:canary@h.example/x.git", "has a user name or password")],
+)
+def test_nor_where_a_build_asks_for_it(install: Installer, host: GitServer, address: str, words: str) -> None:
+    publish(host.root, "lib", library("lib"))
+    with pytest.raises(SourceError, match=words) as error:
+        install(secretly("p", f"lib @ git+{address.replace('URL', host.url)}"))
+    assert "canary" not in str(error.value)
 
 
-def test_requirements_do_not_lead_out_of_the_repository(install: Installer, host: GitServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["../x", "none"])
+def test_a_folder_that_is_not_there(install: Installer, host: GitServer, folder: str) -> None:
+    publish(host.root, "lib", library("lib"))
+    with pytest.raises(DependencyError, match=f"has no subdirectory `{folder}`"):
+        install({"requirements.txt": f"lib @ git+{host.url}/lib.git#subdirectory={folder}\n"})
+
+
+def secretly(name: str, line: str) -> dict[str, str]:
+    """Return the files of a library whose build alone tells what it requires."""
+    files = library(name)
+    dynamic = files["pyproject.toml"].replace("dependencies = []", 'dynamic = ["dependencies"]')
+    cut = len(line) // 2
+    need = f'"Requires-Dist: " + {line[:cut]!r} + {line[cut:]!r}, *needs'
+    return {**files, "pyproject.toml": dynamic, "backend.py": BACKEND.replace("*needs", need)}
+
+
+def test_what_builds_alone_tell_is_fetched_in_more_rounds(install: Installer, host: GitServer) -> None:
+    publish(host.root, "deepest", library("deepest"))
+    publish(host.root, "deep", secretly("deep", f"deepest @ git+{host.url}/deepest.git@main"))
+    publish(host.root, "lib", secretly("lib", f"deep @ git+{host.url}/deep.git"))
+    installed = install({"requirements.txt": f"git+{host.url}/lib.git\n"})
+    assert list(installed.names) == [
+        f"{name} @ git+{host.url}/{name}.git@{commit_of(host, name)}" for name in ("deep", "deepest", "lib")
+    ]
+    assert install.rounds == 3
+
+
+def test_what_is_asked_for_together_is_fetched_together(install: Installer, host: GitServer) -> None:
+    names = [f"lib{number}" for number in range(5)]
+    for name in names:
+        publish(host.root, name, library(name))
+    files = secretly("p", "none ; sys_platform == 'win32'")
+    more = ", ".join(f'"Requires-Dist: {name} @ " + "git" + "+{host.url}/{name}.git"' for name in names)
+    files["backend.py"] = files["backend.py"].replace(", *needs", f", {more}, *needs")
+    assert len(install(files).names) == 5
+    assert install.rounds <= 3
+
+
+SETUP = "from setuptools import setup\n"
+
+FORMS: dict[str, dict[str, str | bytes]] = {
+    "Poetry's table": {
+        "pyproject.toml": '[tool.poetry]\nname = "p"\nversion = "1"\ndescription = ""\nauthors = []\n'
+        'packages = [{ include = "app.py" }]\n[tool.poetry.dependencies]\npython = "*"\n'
+        'lib = { git = "URL", tag = "v1" }\n'
+        '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n',
+    },
+    "a dynamic file": {
+        "pyproject.toml": '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "p"\nversion = "1"\ndynamic = ["dependencies"]\n[tool.setuptools]\npy-modules = ["app"]\n'
+        '[tool.setuptools.dynamic]\ndependencies = { file = ["needs/all.in"] }\n',
+        "needs/all.in": "lib @ git+URL@v1\n",
+    },
+    "a setup.py that reads a file": {
+        "setup.py": f'{SETUP}setup(name="p", install_requires=open("needs").read().split(";"), py_modules=["app"])\n',
+        "needs": "lib @ git+URL@v1",
+    },
+    "a setup.py that builds a string": {
+        "setup.py": f'{SETUP}url = "%s+%s@v%d" % ("git", "URL", 1)\n'
+        'setup(name="p", install_requires=["lib @ " + url], py_modules=["app"])\n',
+    },
+    "pylock.toml": {
+        "pylock.toml": 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "lib"\nversion = "1.0"\n'
+        'vcs = { type = "git", url = "URL", requested-revision = "v1", commit-id = "COMMIT" }\n',
+    },
+    "UTF-16": {"requirements.txt": "lib @ git+URL@v1\n".encode("utf-16")},
+    "UTF-16, editable": {"requirements.txt": "-e git+URL@v1#egg=lib\r\n".encode("utf-16")},
+    "an encoded ref": {"requirements.txt": b"lib @ git+URL@feature%2Fx%231\n"},
+    "a short commit": {"requirements.txt": b"lib @ git+URL@SHORT\n"},
+    "another ref": {"requirements.txt": b"lib @ git+URL@refs/pull/1/head\n"},
+}
+"""Where a requirement may stand: URL is its repository's, which has a tag v1, a branch feature/x#1 and a request 1."""
+
+ROUNDS = {"a dynamic file": 2, "a setup.py that reads a file": 2, "a setup.py that builds a string": 2}
+
+
+def filled(form: str, host: GitServer) -> dict[str, str | bytes]:
+    """Publish the library that a form requires; return the form's files."""
+    lib = publish(host.root, "lib", library("lib"))
+    for ref in ("refs/tags/v1", "refs/heads/feature/x#1", "refs/pull/1/head"):
+        git(host.root / "lib.git", "update-ref", ref, commit_of(host, "lib"))
+    (lib / "module.py").write_text("NAME = 'later'\n")
+    if form != "a short commit":  # which the server has to tell of
+        push(lib, host.root / "lib.git")
+    commit = commit_of(host, "lib", "v1")
+    words = {"URL": f"{host.url}/lib.git", "COMMIT": commit, "SHORT": commit[:9]}
+
+    def fill(content: str | bytes) -> str | bytes:
+        if isinstance(content, bytes) and content.startswith("".encode("utf-16")):
+            return str(fill(content.decode("utf-16"))).encode("utf-16")
+        text = content if isinstance(content, str) else content.decode()
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
+
+    return {path: fill(content) for path, content in FORMS[form].items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_git_requirement_is_found_wherever_it_stands(install: Installer, host: GitServer, form: str) -> None:
+    installed = install.online()(filled(form, host))
+    assert f"lib @ git+{host.url}/lib.git@{commit_of(host, 'lib', 'v1')}" in installed.names
+    assert (install.space.staging / "lib.py").read_text() == "NAME = 'lib'\n"
+    assert install.rounds == ROUNDS.get(form, 1)
+
+
+@pytest.mark.parametrize("form", [form for form, files in FORMS.items() if {"setup.py", "pyproject.toml"} & {*files}])
+def test_and_in_what_comes_from_git_itself(install: Installer, host: GitServer, form: str) -> None:
+    publish(host.root, "outer", {"app.py": "", **filled(form, host)})
+    installed = install.online()({"requirements.txt": f"git+{host.url}/outer.git\n"})
+    assert [name.split("@")[0] for name in installed.names] == ["lib ", "p "]
+    assert installed.names[0] == f"lib @ git+{host.url}/lib.git@{commit_of(host, 'lib', 'v1')}"
+
+
+def test_what_git_lfs_holds_is_there_where_uv_wants_it(install: Installer, host: GitServer) -> None:
+    publish(host.root, "lib", library("lib"))
+    source = f'[tool.uv.sources]\nlib = {{ git = "{host.url}/lib.git", lfs = true }}\n'
+    assert len(install({"pyproject.toml": f'{PROJECT}dependencies = ["lib"]\n{source}'}).names) == 1
+
+
+def test_the_git_program_does_not_read_what_leads_out_of_the_repository(
+    install: Installer, host: GitServer, tmp_path: Path
+) -> None:
     publish(host.root, "lib", library("lib"))
     (tmp_path / "secret.txt").write_text(f"lib @ git+{host.url}/lib.git\n")
-    asked = len(host.requests)
-    with pytest.raises(DependencyError):
-        install({"requirements.txt": f"-r {tmp_path}/secret.txt\n"})
-    assert [each for each in host.requests[asked:] if "lib.git" in str(each)] == []
+    install({"requirements.txt": f"-r {tmp_path}/secret.txt\n"})
+    assert install.rounds == 2, "it was uv that did"
 
 
 SCM = {

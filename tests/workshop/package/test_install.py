@@ -228,9 +228,6 @@ OWN_WORDS = "Does it install with uv on your own machine?"
             "127.0.0.1:1",
             id="index",
         ),
-        pytest.param(
-            {"requirements.txt": "x @ git+http://127.0.0.1:1/x.git\n"}, "cloned with git", "127.0.0.1:1/x.git", id="git"
-        ),
         pytest.param({"requirements.txt": "-r other.txt\n"}, OWN_WORDS, "other.txt", id="-r of nothing"),
         pytest.param({"requirements.txt": "a b c\n"}, OWN_WORDS, "requirements.txt", id="no requirement"),
         pytest.param({"requirements.txt": "--use-pep517\na\n"}, OWN_WORDS, "requirements.txt:1", id="option"),

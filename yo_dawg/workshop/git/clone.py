@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,5 +41,6 @@ def fetch_all(job: Mapping[str, Any]) -> dict[str, Any]:
     if answer["unfetched_lfs"]:
         text = "files in Git LFS could not be fetched and are still pointers"
         answer["warnings"].append(summary(text, answer["unfetched_lfs"], ": "))
-    required = fetch_required(source, wanted, job["project"], Path(job["sources"]))
-    return {**answer, "outside_links": outside, "required": vars(required)}
+    asked = [(url, ref) for url, ref in job.get("asked", ())]
+    required = fetch_required(source, wanted, job["project"], Path(job["sources"]), asked)
+    return {**answer, "outside_links": outside, "required": asdict(required)}

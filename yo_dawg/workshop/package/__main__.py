@@ -20,7 +20,7 @@ from yo_dawg.process import Shell
 from yo_dawg.report import Report
 from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, Deflater, load_deflater
 from yo_dawg.workshop.handover import take_over
-from yo_dawg.workshop.package.install import Installer
+from yo_dawg.workshop.package.install import Installer, RepositoriesAsked, normal
 from yo_dawg.workshop.package.reuse import PreviousPackage
 from yo_dawg.workshop.package.rules import read_patterns
 from yo_dawg.workshop.package.stages import bring_dependencies, prove_package, stage_project, summary, zip_package
@@ -58,7 +58,13 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
         written, sizes, manifest, more = zip_package(work, dependencies, proven, cache, ahead)
 
     write_answer(work.files["dependencies"], manifest.to_json())
-    versions = [warning for told in installer.told_versions for warning in told.warnings]
+    built = {normal(name.split()[0]) for name in dependencies.installed.names if " @ git+" in name} | {""}
+    versions = [
+        warning
+        for told in installer.told_versions
+        if told.folder == checkout.project or normal(told.name) in built
+        for warning in told.warnings
+    ]
     return {
         **summary(dependencies.installed, proven, staging, sizes, written),
         "warnings": [
@@ -90,8 +96,11 @@ def work(message: Mapping[str, Any], files: Mapping[str, int], report: Report) -
     # All that this process takes from the toolchain it loads now: what a project's code writes there comes too late.
     deflater = load_deflater(Toolchain(space.toolchain).packages)
     checkout = take_over(job.subdirectory, space)
-    with disk_troubles(space):
-        return make_package(Work(job, files, space, Shell(environment(), report), report), checkout, deflater)
+    try:
+        with disk_troubles(space):
+            return make_package(Work(job, files, space, Shell(environment(), report), report), checkout, deflater)
+    except RepositoriesAsked as error:
+        return {"asked": error.asked}
 
 
 if __name__ == "__main__":

@@ -10,21 +10,22 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import sys
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yo_dawg.builder import RUNTIME_PROVIDES
 from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import DependencyError, SourceError
-from yo_dawg.process import Command, CommandFailed, program
+from yo_dawg.process import Command, CommandFailed, program, script
 from yo_dawg.text import printable
+from yo_dawg.trees import entries_below
+from yo_dawg.workshop import stand_in
 from yo_dawg.workshop.package.uv_settings import UvSettings, read_uv_settings
+from yo_dawg.workshop.package.versions import FILES as VERSION_FILES
 from yo_dawg.workshop.package.versions import ToldVersion, told_version
 from yo_dawg.workshop.requirement_files import dependency_groups, find_requirements, setup_cfg_requirements
 from yo_dawg.workspace import Workspace, check_workspace
@@ -68,11 +69,6 @@ INSTALL_ADVICE = (
         "Require a version that has such a wheel.",
     ),
     (
-        r"Git executable not found|Git operation failed",
-        "A requirement is to be cloned with git, which Lambda has not. yo-dawg clones what requirements files, a "
-        "pyproject.toml, uv.lock and setup.py spell out: write it there as NAME @ git+https://…",
-    ),
-    (
         r"lack of valid authentication",
         "A package index refuses its user name or password: see index_secret in config.ini.",
     ),
@@ -83,6 +79,15 @@ INSTALL_ADVICE = (
 )
 """What uv cannot know: that it runs in Lambda, and where the builder's settings are.  The first text that is found
 in its output counts."""
+
+
+class RepositoriesAsked(Exception):
+    """uv asks for Git repositories that have not been fetched; the handler is to have that done, and to begin anew."""
+
+    def __init__(self, asked: Sequence[tuple[str, str | None]]) -> None:
+        """Keep their addresses and refs."""
+        super().__init__(asked)
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -129,15 +134,14 @@ class Installer:
     @functools.cached_property
     def told_versions(self) -> list[ToldVersion]:
         """What builds are told that would ask git for a version: the project's, and those of what it has from Git."""
-        checkout, required = self.checkout, self.checkout.required
-        folders = [(checkout.project, checkout.tag, checkout.commit)]
-        for uri, origin in required.origins.items():
-            folder = Path(urllib.request.url2pathname(urllib.parse.urlsplit(uri).path))
-            folders.append((folder, required.tags.get(uri, ""), origin.partition("#")[0].rpartition("@")[2]))
-        return [told for each in folders if (told := told_version(*each))]
+        checkout = self.checkout
+        told = [told_version(checkout.project, checkout.tag, checkout.commit)]
+        for each in checkout.required.repositories:
+            told += [told_version(folder, each.tag, each.commit) for folder in project_folders(Path(each.folder))]
+        return [each for each in told if each]
 
     def install(self, target: Path) -> None:
-        """Install what the project requires into a folder; raise DependencyError."""
+        """Install what the project requires into a folder; raise DependencyError, SourceError, RepositoriesAsked."""
         own: list[str | Path] = [self.checkout.project] if self.with_itself else []
         if self.requirements or self.groups or own:
             with self._troubles(self.requirements or self.checkout.project / "pyproject.toml"):
@@ -146,7 +150,7 @@ class Installer:
         check_workspace(self.space, DependencyError)
 
     def resolve(self, constraints: Iterable[str] = ()) -> str | None:
-        """Return what would be installed now, as a pylock.toml; None if it cannot be told."""
+        """Return what would be installed now, as a pylock.toml; None if it cannot be told.  Raise RepositoriesAsked."""
         limits, resolved = self.space.root / "constraints.txt", self.space.root / "pylock.toml"
         limits.write_text("\n".join(constraints))
         resolved.unlink(missing_ok=True)  # uv would prefer what it says
@@ -167,31 +171,52 @@ class Installer:
         return None
 
     def _run(self, *command: str | Path) -> None:
-        options: list[str | Path] = []
-        if self.checkout.required.overrides:
-            options = ["--override", self.space.root / "overrides.txt"]
-            (self.space.root / "overrides.txt").write_text("\n".join(self.checkout.required.overrides))
         config = self.space.root / "uv.toml"
         variables = {each.name: dict(each.variables) for each in self.told_versions if each.name and each.variables}
         config.write_text(self.settings.with_build_variables(variables), errors="surrogateescape")
         unnamed = {name: text for each in self.told_versions if not each.name for name, text in each.variables.items()}
-        options += ["--config-file", config, *(f"--group={each}" for each in self.groups)]
+        options: list[str | Path] = ["--config-file", config, *(f"--group={each}" for each in self.groups)]
         argv = [self.get_uv(), "pip", command[0], "--python", sys.executable, *options, *command[1:]]
         run = Command(
             [*argv, self.requirements or os.devnull],
             self.checkout.project,
-            {"SOURCE_DATE_EPOCH": "315532800", **unnamed},
+            {"SOURCE_DATE_EPOCH": "315532800", "UV_NO_GITHUB_FAST_PATH": "1", **unnamed},
         )
-        self.shell.run(self._lent(run))
+        with self._git():
+            self.shell.run(self._lent(run))
+
+    @contextlib.contextmanager
+    def _git(self) -> Iterator[None]:
+        """Let uv find a git that has what was fetched; raise RepositoriesAsked if it fails for want of others."""
+        required, root = self.checkout.required, self.space.root
+        table, asked, git = root / "repositories.json", root / "asked.txt", self.space.bin / "git"
+        table.write_text(json.dumps([[each.url, each.ref, each.commit, each.folder] for each in required.repositories]))
+        asked.unlink(missing_ok=True)
+        command = [*script(stand_in.__name__, "-I", "-S"), table, asked]
+        git.write_text(stand_in.SCRIPT.format(command=shlex.join(map(str, command))))
+        git.chmod(0o755)
+        try:
+            yield
+        except CommandFailed:
+            wanted = stand_in.read_asked(asked)
+            failed = [why for url, ref, why in required.failures if (url, ref) in wanted]
+            if failed:
+                raise SourceError("\n".join(failed)) from None
+            if wanted:
+                raise RepositoriesAsked(wanted) from None
+            raise
+        finally:
+            git.unlink(missing_ok=True)
 
     def _lent(self, command: Command) -> Command:
         """Return uv's command as one of the index proxy, if there is anything for that to lend it."""
-        if not self.checkout.required.origins and not self.indexes:
+        required = self.checkout.required
+        if not required.repositories and not required.failures and not self.indexes:
             return command
         job = {
             "argv": [str(part) for part in command.argv],
             "config": str(self.space.root / "uv.toml"),
-            "texts": dict(self.checkout.required.texts),
+            "texts": dict(required.texts),
             "indexes": self.indexes,
         }
         proxy = program("yo_dawg.workshop.package.index_proxy", self.space)
@@ -204,9 +229,6 @@ class Installer:
             yield
         except CommandFailed as error:
             refuse_if_disk_full(error, self.space)
-            failures = self.checkout.required.failures
-            if failures and re.search("Git operation failed", "".join(error.lines)):
-                raise SourceError("\n".join(failures)) from None
             raise DependencyError(
                 f"Cannot install {requirements.name}: uv {error.ending}. "
                 f"{install_advice(error.lines, self.platform)}{error.quoted_tail}"
@@ -250,7 +272,7 @@ def install_advice(lines: Sequence[str], platform: str) -> str:
     return "Does it install with uv on your own machine?"
 
 
-def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyType({})) -> Installed:
+def look_at_installed(staging: Path) -> Installed:
     """List what was installed, and whose each file is; name what came from Git by its address and commit."""
     records: dict[str, str] = {}
     owners: dict[str, str] = {}
@@ -260,14 +282,27 @@ def look_at_installed(staging: Path, origins: Mapping[str, str] = MappingProxyTy
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
             name = printable(distribution.name)
             content = distribution.read_text("RECORD") or ""
-            address = json.loads(distribution.read_text("direct_url.json") or "{}").get("url")
-            label = f"{name} @ {origins[address]}" if address in origins else f"{name}=={distribution.version}"
+            came_from = git_origin(json.loads(distribution.read_text("direct_url.json") or "{}"))
+            label = f"{name} @ {came_from}" if came_from else f"{name}=={distribution.version}"
             records[printable(label)] = hashlib.sha256(content.encode()).hexdigest()
             for path, digest, *_ in csv.reader(content.splitlines()):
                 owners[file := os.path.normpath(path)] = name
                 if digest.startswith("sha256="):
                     digests[file] = digest.removeprefix("sha256=")
     return Installed(tuple(sorted(records, key=str.lower)), owners, records, digests=digests)
+
+
+def git_origin(direct_url: Mapping[str, Any]) -> str | None:
+    """Return what a direct_url.json (PEP 610) says of a repository, as git+URL@COMMIT; None if it is of none."""
+    commit = direct_url.get("vcs_info", {}).get("commit_id")
+    end = f"#subdirectory={direct_url['subdirectory']}" if direct_url.get("subdirectory") else ""
+    return f"git+{stand_in.plain_url(direct_url['url'])}@{commit}{end}" if commit else None
+
+
+def project_folders(root: Path) -> list[Path]:
+    """Return the folders of a repository in which something can be built, the repository itself first."""
+    inner = {Path(entry.path).parent for entry in entries_below(root) if entry.name in VERSION_FILES}
+    return [root, *sorted(inner - {root})]
 
 
 def normal(pin: str) -> str:

@@ -146,7 +146,7 @@ def locked(installer: Installer) -> Lock | None:
 
     Nor can anything be where the project's own build says what it needs: it runs, and could change what is installed.
     """
-    if installer.checkout.required.origins or installer.with_itself:
+    if installer.checkout.required.repositories or installer.with_itself:
         return None
     source = installer.requirements
     if source is None and not installer.groups:

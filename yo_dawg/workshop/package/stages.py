@@ -70,7 +70,7 @@ def bring_dependencies(work: Work, installer: Installer, previous: PreviousPacka
             empty(space)
             lock = locked(installer)  # before any code runs, again
             installer.install(space.staging)
-            installed = look_at_installed(space.staging, installer.checkout.required.origins)
+            installed = look_at_installed(space.staging)
             report.detail(f"{len(installed.names)} packages")
     with report.step("prune", "[4/8] prune dependencies"):
         rules = read_rules(installer, manifest.pruned.taken if manifest else ())

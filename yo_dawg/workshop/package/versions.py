@@ -39,6 +39,7 @@ TAG_VERSION = re.compile(
 class ToldVersion:
     """What the build of a folder is told."""
 
+    folder: Path
     name: str
     """The project's."""
     version: str
@@ -73,7 +74,7 @@ def told_version(folder: Path, tag: str, commit: str) -> ToldVersion | None:
     name = project_name(folder)
     if by_file and not (folder / "PKG-INFO").exists():
         (folder / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: {name or 'project'}\nVersion: {version}\n")
-    return ToldVersion(name, version, dict.fromkeys(asks, version), found is not None)
+    return ToldVersion(folder, name, version, dict.fromkeys(asks, version), found is not None)
 
 
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
