@@ -134,7 +134,7 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     note_commit(cloned.commit, cloned.ref, job)
     if answer := earlier_answer(request, targets, job):
         return answer
-    made = make_package(request, targets, cloned, materials, job)
+    made = make_package(request, targets, cloned, materials, job)  # and clones anew, if uv asks for more from Git
     if isinstance(made, Manifest):
         return deploy_unchanged(made, cloned, request, targets, job)
 

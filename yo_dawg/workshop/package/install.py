@@ -189,8 +189,8 @@ class Installer:
     def _git(self) -> Iterator[None]:
         """Let uv find a git that has what was fetched; raise RepositoriesAsked if it fails for want of others."""
         required, root = self.checkout.required, self.space.root
-        table, asked, git = root / "repositories.json", root / "asked.txt", self.space.bin / "git"
-        table.write_text(json.dumps([[each.url, each.ref, each.commit, each.folder] for each in required.repositories]))
+        table, asked, git = root / "repositories.txt", root / "asked.txt", self.space.bin / "git"
+        stand_in.write_table(table, [(each.url, each.ref, each.commit, each.folder) for each in required.repositories])
         asked.unlink(missing_ok=True)
         command = [*script(stand_in.__name__, "-I", "-S"), table, asked]
         git.write_text(stand_in.SCRIPT.format(command=shlex.join(map(str, command))))
