@@ -386,6 +386,7 @@ def test_and_in_what_comes_from_git_itself(install: Installer, host: GitServer, 
     installed = install.online()({"requirements.txt": f"git+{host.url}/outer.git\n"})
     assert [name.split("@")[0] for name in installed.names] == ["lib ", "p "]
     assert installed.names[0] == f"lib @ git+{host.url}/lib.git@{commit_of(host, 'lib', 'v1')}"
+    assert install.rounds == ROUNDS.get(form, 1)
 
 
 def test_what_git_lfs_holds_is_there_where_uv_wants_it(install: Installer, host: GitServer) -> None:
