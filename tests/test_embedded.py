@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.support.embedded import NEWEST, Builder, FunctionFailed
+from tests.support.embedded import NEWEST, Builder, FunctionFailed, lay_out
 
 pytestmark = pytest.mark.embedded
 
@@ -194,3 +195,25 @@ def test_the_aws_cli_is_a_client(builder: Builder, tmp_path: object) -> None:
         )
         with open(reply) as file:
             assert expected in file.read()
+
+
+@NEWEST
+def test_what_is_required_from_git_is_had_without_a_git_also_where_only_a_build_tells(
+    builder: Builder, tmp_path: Path
+) -> None:
+    setup = "from setuptools import setup\nsetup(name={0!r}, version='1', py_modules=[{0!r}], install_requires={1})\n"
+    inner = f"['inner @ ' + 'gi' + 't+{builder.git.url}/inner.git']"
+    for name, requires in {"inner": "[]", "outer": inner}.items():
+        files = {"setup.py": setup.format(name, requires), f"{name}.py": f"NAME = {name!r}\n"}
+        builder.add_repository(name, lay_out(tmp_path / name, files))
+    builder.add_project(
+        "from-git",
+        {
+            "requirements.txt": f"outer @ git+{builder.git.url}/outer.git\n",
+            "lambda_function.py": "import inner, outer\n\n"
+            "def lambda_handler(event, context):\n    return [inner.NAME, outer.NAME]\n",
+        },
+    )
+    answer = builder.build("from-git")
+    assert builder.invoke("from-git", {}) == ["inner", "outer"]
+    assert [each.partition(" @ git+")[0] for each in answer["dependencies"]] == ["inner", "outer"]
