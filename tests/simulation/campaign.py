@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import multiprocessing
 import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.simulation.builders import simulated
 from tests.simulation.faults import faults_at
-from tests.simulation.scenarios import ALONE, DISTURBED, SCENARIOS, TOGETHER, place
-from tests.simulation.scheduler import Played, children, explore, play
+from tests.simulation.scenarios import ALONE, DISTURBED, IN_TURN, SCENARIOS, TOGETHER, place
+from tests.simulation.scheduler import SEEN, Known, Played, budget, explore, play
+from tests.simulation.stubs import simulated
 from tests.simulation.world import Violation, World
 
-CORES = min(os.cpu_count() or 1, 8)
+CORES = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(os.cpu_count() or 1, 8)
+"""How many processes; xdist has one on each core already."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A part of a scenario's schedules: those that begin with these choices."""
+    """All of a scenario's schedules with so many switches and faults; or some at random, of any scenario."""
 
-    scenario: str
-    switches: int
-    faults: int
-    start: tuple[tuple[int, str], ...] = ()
+    scenario: str = ""
+    allowed: tuple[tuple[int, int], ...] = ()
     light: bool = False
-    seed: int | None = None
-    """Of a random part, which has so many ``switches``."""
+    seed: int = 0
+    count: int = 0
+    """How many at random."""
 
 
 @dataclass
 class Outcome:
     """What became of many schedules."""
 
-    schedules: int = 0
+    ended: int = 0
+    """How many were run to their end."""
+    broken_off: int = 0
+    """How many were run until they came to a state that another had come to."""
+    stand_for: int = 0
+    """How many schedules there are: these, and those that begin as one that was broken off, which were not run."""
     by_scenario: Counter[str] = field(default_factory=Counter)
     covered: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By scenario, operation and fault: how many schedules have it."""
@@ -49,7 +53,8 @@ class Outcome:
 
     def add(self, played: Played) -> None:
         """Count a schedule."""
-        self.schedules += 1
+        self.broken_off += played.broken_off
+        self.ended += not played.broken_off
         self.by_scenario[played.scenario] += 1
         for number, choice in played.choices.items():
             if choice.startswith(">"):
@@ -59,7 +64,9 @@ class Outcome:
 
     def merge(self, other: Outcome) -> None:
         """Add what another process has counted."""
-        self.schedules += other.schedules
+        self.ended += other.ended
+        self.broken_off += other.broken_off
+        self.stand_for += other.stand_for
         self.by_scenario += other.by_scenario
         self.covered += other.covered
         self.switched += other.switched
@@ -67,62 +74,55 @@ class Outcome:
 
     def __str__(self) -> str:
         """Return the account that is printed."""
-        calls = {each[:2] for each in self.covered}
-        faults = sorted({each[2] for each in self.covered})
+        run = self.ended + self.broken_off
         lines = [
-            f"{self.schedules:,} schedules in {self.seconds:.0f} s ({self.schedules / self.seconds:.0f} a second), "
-            f"{self.switched:,} switches",
-            f"coverage: {len(self.covered):,} of scenario x call x fault; {len({each[1] for each in calls})} calls, "
-            f"{len(faults)} faults, {len(self.by_scenario)} scenarios",
+            f"{self.stand_for:,} schedules, of which {run:,} were run in {self.seconds:.0f} s "
+            f"({run / self.seconds:.0f} a second), {self.switched:,} switches in them: {self.ended:,} to their end, "
+            f"{self.broken_off:,} until they were shown equal to one of these",
+            f"coverage: {len(self.covered):,} of scenario x call x fault; {len({each[1] for each in self.covered})} "
+            f"calls, {len({each[2] for each in self.covered})} faults, {len(self.by_scenario)} scenarios",
             *(f"{count:9,} {name}" for name, count in self.by_scenario.items()),
-            "faults: " + ", ".join(faults),
+            "faults: " + ", ".join(sorted({each[2] for each in self.covered})),
         ]
         return "\n".join(lines)
 
 
-def tasks(*, everything: bool) -> Iterator[Task]:
-    """Yield all that the exhaustive run does, in parts.
+def tasks(*, everything: bool) -> list[Task]:
+    """Return all that the exhaustive run does.
 
-    One builder: every fault at every call.  Several actors: every interleaving with one switch; if everything is
-    asked for, with two switches, and with two switches and one fault.
+    One builder: every fault at every call.  Several actors: every interleaving with two switches, and with one switch
+    and one fault; if everything is asked for, with two switches and one fault, and alone with two faults.
     """
-    for scenario in ALONE:
-        yield Task(scenario.name, 0, 1)
-    for scenario in (*TOGETHER, *DISTURBED):
-        yield from parts(Task(scenario.name, 2 if everything else 1, 0))
-    if everything:
-        for scenario in (*TOGETHER, *DISTURBED):
-            yield from parts(Task(scenario.name, 2, 1, light=True))
+    together = ((2, 1),) if everything else ((2, 0), (1, 1))
+    several = [Task(each.name, together, light=True) for each in (*TOGETHER, *DISTURBED)]
+    alone = [Task(each.name, ((0, 1),)) for each in ALONE]
+    twice = [Task(each.name, ((0, 2),), light=True) for each in ALONE] if everything else []
+    return [*several, *alone, *twice, *(Task(each.name, ((0, 0),)) for each in IN_TURN)]
 
 
-def parts(task: Task) -> Iterator[Task]:
-    """Yield a part for each first choice, and one for what has none."""
-    yield Task(task.scenario, 0, 0)
-    played = play(SCENARIOS[task.scenario], {})
-    for choices, switches, faults in children(played, task.switches, task.faults, light=task.light):
-        yield Task(task.scenario, switches, faults, tuple(choices.items()), task.light)
+MOST_VIOLATIONS = 50
+"""Of one task: then it ends."""
 
 
-def perform(several: list[Task]) -> Outcome:
-    """Do some parts; stop at the first violation of each."""
-    outcome = Outcome()
+def perform(task: Task) -> Outcome:
+    """Do a task."""
+    outcome, known = Outcome(), Known()
     gc.freeze()
     with simulated():
-        for task in several:
-            try:
-                for played in runs(task):
-                    outcome.add(played)
-            except Violation as error:
-                outcome.violations.append(str(error))
+        place()
+        SEEN.clear()
+        for played in at_random(task, outcome.violations) if task.count else of_scenario(task, known, outcome):
+            outcome.add(played)
+            if len(outcome.violations) >= MOST_VIOLATIONS:
+                break
+    outcome.stand_for = known.count() or outcome.ended
     return outcome
 
 
-def runs(task: Task) -> Iterable[Played]:
-    """Run a part's schedules."""
-    scenario = SCENARIOS[task.scenario]
-    if task.seed is not None:
-        return at_random(task.seed, task.switches)
-    return explore(scenario, task.switches, task.faults, dict(task.start), light=task.light)
+def of_scenario(task: Task, known: Known, outcome: Outcome) -> Iterator[Played]:
+    """Run a scenario's schedules."""
+    scenario, allowed = SCENARIOS[task.scenario], budget(*task.allowed)
+    return explore(scenario, allowed, light=task.light, known=known, failures=outcome.violations)
 
 
 class Dice(dict[int, str]):
@@ -146,23 +146,31 @@ class Dice(dict[int, str]):
         return super().get(number)
 
 
-def at_random(seed: int, count: int) -> Iterator[Played]:
-    """Run so many schedules of any scenarios, with any number of switches and up to three faults."""
-    dice = random.Random(seed)  # noqa: S311  # no secret hangs on it
-    scenarios = [*SCENARIOS.values()]
-    for _ in range(count):
-        yield play(dice.choice(scenarios), Dice(dice, dice.choice((0, 1, 1, 2, 3))))
+def at_random(task: Task, failures: list[str]) -> Iterator[Played]:
+    """Run so many schedules of any scenarios, with any number of switches and up to three faults, each once."""
+    dice = random.Random(task.seed)  # noqa: S311  # no secret hangs on it
+    scenarios, done = [*SCENARIOS.values()], set[object]()
+    for _ in range(task.count):
+        scenario, choices = dice.choice(scenarios), Dice(dice, dice.choice((0, 1, 1, 2, 3)))
+        try:
+            played = play(scenario, choices)
+        except Violation as error:
+            failures.append(str(error))
+            continue
+        if (which := (scenario.name, frozenset(choices.items()))) not in done:
+            done.add(which)
+            yield played
 
 
-def campaign(all_tasks: Iterable[Task]) -> Outcome:
-    """Do all parts, on all cores."""
+def campaign(all_tasks: Sequence[Task]) -> Outcome:
+    """Do all tasks, on all cores."""
     began, total = time.monotonic(), Outcome()
-    with simulated():
-        place()
-        waiting = iter(list(all_tasks))
-    batches = iter(lambda: list(itertools.islice(waiting, 8)), [])
-    with ProcessPoolExecutor(CORES, multiprocessing.get_context("spawn")) as pool:
-        for outcome in pool.map(perform, batches):
-            total.merge(outcome)
+    if CORES == 1:
+        for task in all_tasks:
+            total.merge(perform(task))
+    else:
+        with ProcessPoolExecutor(CORES, multiprocessing.get_context("spawn")) as pool:
+            for outcome in pool.map(perform, all_tasks):
+                total.merge(outcome)
     total.seconds = time.monotonic() - began
     return total

@@ -7,18 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from tests.simulation.builders import (
-    ARCHITECTURE,
-    HERE,
-    RUNTIME,
-    Place,
-    Region,
-    builder,
-    commit_id,
-    digest_of,
-    package_of,
-)
+from tests.simulation.builders import Place, Region, builder
 from tests.simulation.lambda_api import new_function
+from tests.simulation.stubs import ARCHITECTURE, HERE, RUNTIME, commit_id, digest_of, package_of
 from tests.simulation.world import Actor
 from yo_dawg.events import BuildRequest, RollbackRequest
 
@@ -173,8 +164,17 @@ DISTURBED: Sequence[Scenario] = (
     Scenario("rollback and alias by hand", (builder("A", RollbackRequest("api", None, "live")), move_by_hand)),
     Scenario("push", (builder("A", build()), push(NEWER))),
     Scenario("same request and push", (builder("A", build()), builder("B", build()), push(NEWER))),
+    Scenario("same request and update by hand", (builder("A", build()), builder("B", build()), update_by_hand)),
     Scenario("same request, and a rollback",
              (builder("A", build()), builder("B", build()), builder("C", RollbackRequest("api")))),
 )  # fmt: skip
 
-SCENARIOS = {each.name: each for each in (*ALONE, *TOGETHER, *DISTURBED)}
+IN_TURN: Sequence[Scenario] = (
+    Scenario("rollbacks, down to the bottom",  # which differ, or one would be taken for a retry of the other
+             (builder("A", build(ref=NEWER)), builder("B", build(ref=commit_id(8))),
+              builder("C", RollbackRequest("api", None, None, {})), builder("D", RollbackRequest("api")),
+              builder("E", RollbackRequest("api", None, "live")))),
+)  # fmt: skip
+"""Those in which one comes after another: they are long, and are run as they are, or at random."""
+
+SCENARIOS = {each.name: each for each in (*ALONE, *TOGETHER, *DISTURBED, *IN_TURN)}

@@ -1,7 +1,7 @@
 """Every crash point and every interleaving of builders, in a simulated world.
 
-    ./deploy.sh test tests/simulation                                      each fault alone, each switch alone
-    SCHEDULES=all ./deploy.sh test tests/simulation/test_exhaustive.py     two switches *and* a fault: hours
+    ./deploy.sh test tests/simulation                                      a fault; two switches; a switch and a fault
+    SCHEDULES=all ./deploy.sh test tests/simulation/test_exhaustive.py     two switches *and* a fault; two faults
     SCHEDULES=1000000 ./deploy.sh test tests/simulation/test_random.py     so many at random
     SCHEDULE='build: 20:lost' ./deploy.sh test tests/simulation/test_exhaustive.py    one, as a failure has printed it
 
@@ -14,10 +14,10 @@ import os
 
 import pytest
 
-from tests.simulation.builders import simulated
 from tests.simulation.campaign import campaign, tasks
-from tests.simulation.scenarios import SCENARIOS, place
+from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.scheduler import play, read
+from tests.simulation.stubs import simulated
 
 pytestmark = pytest.mark.simulation
 
@@ -26,13 +26,10 @@ EVERYTHING = os.environ.get("SCHEDULES") == "all"
 
 @pytest.mark.skipif("SCHEDULE" in os.environ, reason="one schedule is asked for")
 def test_every_fault_and_every_interleaving(capsys: pytest.CaptureFixture[str]) -> None:
-    with simulated():
-        place()
-        parts = list(tasks(everything=EVERYTHING))
-    outcome = campaign(parts)
+    outcome = campaign(tasks(everything=EVERYTHING))
     with capsys.disabled():
         print(f"\nexhaustive: {outcome}")
-    assert not outcome.violations, f"{len(outcome.violations)} parts fail; the first:\n{outcome.violations[0]}"
+    assert not outcome.violations, f"{len(outcome.violations)} fail; the first:\n{outcome.violations[0]}"
 
 
 @pytest.mark.skipif("SCHEDULE" not in os.environ, reason="none is asked for: SCHEDULE='build: 20:lost'")

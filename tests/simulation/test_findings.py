@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from tests.simulation.builders import HERE, Region, builder, commit_id, digest_of, simulated
+from tests.simulation.builders import Region, builder
 from tests.simulation.scenarios import BAD, NEW, SCENARIOS, TESTED, Scenario, build, place
 from tests.simulation.scheduler import Choices, play
+from tests.simulation.stubs import HERE, commit_id, digest_of, simulated
 from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import BuildInProgress
 from yo_dawg.events import RollbackRequest

@@ -5,15 +5,19 @@ the workshop is a *point*, and points are numbered in the order in which a run m
 at some of them: let another actor go on (">1"), or have a fault ("lost").  At all others things go well and whoever
 runs goes on.  So a run is its list of choices, and comes out the same each time.
 
-Threads: each actor has one, of which exactly one runs at a time: who has the baton.  It is handed on at points only.
+Each actor has a stack of its own, a greenlet: exactly one goes on at a time, and gives way at points only.  Threads
+would do the same, but to hand on from one to another takes longer than all that happens between two points.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from greenlet import getcurrent, greenlet
+
+from tests.simulation.traces import Trace
 
 if TYPE_CHECKING:
     from tests.simulation.invariants import Watch
@@ -41,6 +45,8 @@ class Point(NamedTuple):
     resource: str
     others: tuple[int, ...]
     """Who else could go on."""
+    follows_at_once: bool
+    """Whether the same actor has made the call before this one, and has not slept since."""
 
 
 @dataclass(eq=False)
@@ -50,7 +56,7 @@ class Actor:
     name: str
     body: Callable[[Actor], None]
     inline: bool = False
-    """Whether it does one thing, only when it is chosen; such a one needs no thread."""
+    """Whether it does one thing, only when it is chosen; such a one needs no stack."""
     is_builder: bool = True
     index: int = 0
     begins: float = 0.0
@@ -69,15 +75,10 @@ class Actor:
     """Until when an operation conflicts with whatever AWS is at."""
     facts: Any = None
     """What a builder was asked, and what it answered."""
-    baton: threading.Lock = field(default_factory=lambda: locked())
+    stack: greenlet | None = None
     failure: BaseException | None = None
-
-
-def locked() -> threading.Lock:
-    """Return a lock that is taken."""
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
+    trace: int = 0
+    """A digest of all that it has done, and found."""
 
 
 class World:
@@ -92,7 +93,15 @@ class World:
         self.choices = choices
         self.points: list[Point] = []
         self.exploring = True
+        self.trace = Trace()
+        self.is_known: Callable[[int], bool] | None = None
+        """Whether all that can follow from a state is tried by other runs: then this one is broken off."""
+        self.broken_off = False
         self.current: Actor | None = None
+        self.acted_last: Actor | None = None
+        """Who has come to the last point, if he has not slept since."""
+        self.stage: greenlet | None = None
+        """To where one who ends goes back."""
         self.watch: Watch | None = None
 
     # --- points ---
@@ -108,17 +117,36 @@ class World:
             number = len(self.points)
             if number > MOST_POINTS:
                 raise Violation(f"{actor.name} goes round in circles at {operation} {resource}")
-            self.points.append(Point(actor.index, operation, resource, self.others(actor)))
+            self.points.append(Point(actor.index, operation, resource, self.others(actor), self.acted_last is actor))
+            self.acted_last = actor
             choice = self.choices.get(number)
             if choice is None:
+                if self.is_known and self.is_known(number):
+                    self.break_off()
                 break
             if not choice.startswith(">"):
                 fault = choice
                 actor.faults.append(choice)
                 break
             self.give_way(self.actors[int(choice[1:])])
+            if actor.dead:
+                raise Crash
         self.check_time(actor)
+        self.trace.add(actor, operation, resource, fault)
         return fault
+
+    def state(self) -> int:
+        """Return a digest of all from which this run goes on."""
+        assert self.current is not None
+        return self.trace.state(self.actors, self.current, self.now)
+
+    def break_off(self) -> NoReturn:
+        """End everybody where they stand."""
+        self.broken_off, self.exploring = True, False
+        for each in self.actors:
+            each.dead = True
+            each.finished |= not each.started
+        raise Crash
 
     def take(self, seconds: float = CALL_SECONDS) -> None:
         """Let a call take its time; the alarm may ring meanwhile."""
@@ -151,8 +179,13 @@ class World:
         if actor.dead:
             raise Crash
         wakes = self.now + seconds
+        self.acted_last = None
         if waiting and self.exploring and (other := self.somebody_else(actor)):
             self.give_way(other)
+            if actor.dead:
+                raise Crash
+        if not waiting and actor.busy_until:  # what was refused is refused again until then: not each time is run
+            wakes = max(wakes, min(actor.ends, *actor.busy_until.values()))
         if actor.alarm is not None and actor.alarm < wakes:
             wakes = actor.alarm
         self.now = max(self.now, wakes)
@@ -181,31 +214,19 @@ class World:
             other.finished = True
             self.current = other
             other.body(other)
+            self.trace.by_hand(other)
             self.current = me
             return
-        self.hand_to(other)
-        me.baton.acquire()
+        self.enter(other)
         self.current = me
 
-    def hand_to(self, other: Actor) -> None:
-        """Hand the baton to an actor, which may begin with that."""
-        if other.started:
-            other.baton.release()
+    def enter(self, actor: Actor) -> None:
+        """Let an actor go on, or begin; return when it ends, or when it is this one's turn again."""
+        if actor.stack is None:
+            actor.started, actor.stack = True, greenlet(self.perform, self.stage)
+            actor.stack.switch(actor)
         else:
-            other.started = True
-            THREADS.run(lambda: self.play(other))
-
-    def play(self, actor: Actor) -> None:
-        """Let an actor do what it does, from its beginning to its end, and hand the baton on."""
-        self.perform(actor)
-        while following := self.somebody_else(actor):
-            if following.started:
-                self.hand_to(following)
-                return
-            following.started = True
-            self.perform(following)
-            actor = following
-        self.over.release()
+            actor.stack.switch()
 
     def perform(self, actor: Actor) -> None:
         """Let an actor do what it does."""
@@ -220,44 +241,15 @@ class World:
 
     def run(self) -> None:
         """Let all play, the first one first; raise what one of them failed with."""
-        first = self.actors[0]
-        first.started = True
-        builders = [each for each in self.actors if not each.inline]
-        if len(builders) == 1:
-            self.perform(first)
-        else:
-            self.over = locked()
-            self.play(first)
-            self.over.acquire()
+        following: Actor | None = self.actors[0]
+        self.stage = getcurrent()
+        if all(each.inline for each in self.actors[1:]):
+            self.actors[0].started, following = True, None
+            self.perform(self.actors[0])
+        while following:
+            self.enter(following)  # whoever of them ends, ends here
+            assert self.current
+            following = self.somebody_else(self.current)
         for actor in self.actors:
             if actor.failure:
                 raise actor.failure
-
-
-class Threads:
-    """Threads that are kept from one run to the next: to start one takes longer than a schedule."""
-
-    def __init__(self) -> None:
-        """Have none yet."""
-        self.idle: list[tuple[threading.Lock, list[Callable[[], None]]]] = []
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Have a thread do this."""
-        if self.idle:
-            bell, jobs = self.idle.pop()
-            jobs.append(work)
-            bell.release()
-            return
-        bell, jobs = locked(), [work]
-        threading.Thread(target=self.serve, args=(bell, jobs), daemon=True).start()
-        bell.release()
-
-    def serve(self, bell: threading.Lock, jobs: list[Callable[[], None]]) -> None:
-        """Do one job after another."""
-        while True:
-            bell.acquire()
-            jobs.pop()()
-            self.idle.append((bell, jobs))
-
-
-THREADS = Threads()
