@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -12,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
+from tests.simulation.exploring import Known, budget, explore
 from tests.simulation.faults import faults_at
 from tests.simulation.scenarios import ALONE, DISTURBED, IN_TURN, SCENARIOS, TOGETHER, place
-from tests.simulation.scheduler import SEEN, Known, Played, budget, explore, play
+from tests.simulation.scheduler import SEEN, Played, play
 from tests.simulation.stubs import simulated
 from tests.simulation.world import Violation, World
 
@@ -107,16 +109,30 @@ MOST_VIOLATIONS = 50
 def perform(task: Task) -> Outcome:
     """Do a task."""
     outcome, known = Outcome(), Known()
-    gc.freeze()
-    with simulated():
+    with simulated(), collecting_seldom():
         place()
         SEEN.clear()
         for played in at_random(task, outcome.violations) if task.count else of_scenario(task, known, outcome):
             outcome.add(played)
+            if (outcome.ended + outcome.broken_off) % 500 == 0:
+                gc.collect()
             if len(outcome.violations) >= MOST_VIOLATIONS:
                 break
     outcome.stand_for = known.count() or outcome.ended
     return outcome
+
+
+@contextlib.contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Let Python look for garbage between schedules only: in them it looks in vain."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def of_scenario(task: Task, known: Known, outcome: Outcome) -> Iterator[Played]:

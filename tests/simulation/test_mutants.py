@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.exploring import budget, explore
 from tests.simulation.mutants import MUTANTS, Mutant, mutated
 from tests.simulation.scenarios import ALONE, DISTURBED, SCENARIOS, TOGETHER, Scenario, place
-from tests.simulation.scheduler import SEEN, budget, explore, play, read
+from tests.simulation.scheduler import SEEN, play, read
 from tests.simulation.stubs import simulated
 from tests.simulation.world import Violation
 

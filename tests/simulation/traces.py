@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.faults import LAMBDA_WRITES, S3_WRITES
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Actor
+    from tests.simulation.world import Actor, Point
 
 SAME_MOMENT = 1.0
 
@@ -60,7 +60,7 @@ class Trace:
 
     def by_hand(self, actor: Actor) -> None:
         """Note that somebody has pushed, or changed something by hand: whatever it was."""
-        for each in ("function:api", "alias:api", "refs", "answers"):
+        for each in HAND:
             self.write(hash((actor.index, self.written.get(each, 0))), (each,))
 
     def state(self, actors: Sequence[Actor], current: Actor, now: float) -> int:
@@ -88,9 +88,22 @@ def touched(operation: str, resource: str) -> Objects:
 
 KNOWN: dict[tuple[str, str], Objects] = {}
 
+HAND = "function:api", "alias:api", "refs", "answers"
+"""What is written by who pushes, or does something by hand: whatever it was."""
+
+
+def are_independent(some: Sequence[Point], others: Sequence[Point]) -> bool:
+    """Say whether calls may come before others or after them, and nobody can tell."""
+    touches = [[touched(each.operation, each.resource) for each in calls] for calls in (some, others)]
+    reads, other_reads = ({name for read, _ in one for name in read} for one in touches)
+    writes, other_writes = ({name for _, written in one for name in written} for one in touches)
+    return not (writes & (other_reads | other_writes) or other_writes & reads)
+
 
 def look_up(operation: str, resource: str) -> Objects:
     """Reckon what a call touches: rather too much than too little."""
+    if operation == "by hand":
+        return (), HAND
     if operation in ("look", "clone"):
         return ("refs",), ()
     if operation in ("begin", "answer"):

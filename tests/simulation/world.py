@@ -98,6 +98,8 @@ class World:
         """Whether all that can follow from a state is tried by other runs: then this one is broken off."""
         self.broken_off = False
         self.current: Actor | None = None
+        self.others_of: dict[int, tuple[int, ...]] = {}
+        """By actor, who else could go on: until somebody ends."""
         self.acted_last: Actor | None = None
         """Who has come to the last point, if he has not slept since."""
         self.stage: greenlet | None = None
@@ -195,9 +197,10 @@ class World:
 
     def others(self, actor: Actor) -> tuple[int, ...]:
         """Return who else could go on."""
-        if len(self.actors) == 1:
-            return ()
-        return tuple(each.index for each in self.actors if each is not actor and not each.finished)
+        if (found := self.others_of.get(actor.index)) is None:
+            others = (each.index for each in self.actors if each is not actor and not each.finished)
+            found = self.others_of[actor.index] = tuple(others)
+        return found
 
     def somebody_else(self, actor: Actor) -> Actor | None:
         """Return another builder that can go on."""
@@ -212,6 +215,7 @@ class World:
             return
         if other.inline:
             other.finished = True
+            self.others_of.clear()
             self.current = other
             other.body(other)
             self.trace.by_hand(other)
@@ -238,6 +242,7 @@ class World:
         except BaseException as error:
             actor.failure = error
         actor.finished = True
+        self.others_of.clear()
 
     def run(self) -> None:
         """Let all play, the first one first; raise what one of them failed with."""
