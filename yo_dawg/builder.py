@@ -49,11 +49,13 @@ class Builder:
     """What a client finds this invocation by in the log."""
     until: float = 0.0
     """When Lambda ends the invocation, in seconds since the epoch."""
+    came: float = 0.0
+    """When it began."""
 
     @classmethod
     def from_context(cls, context: LambdaContext) -> Builder:
         """Ask Lambda's context who we are, and the interpreter what it is."""
-        machine = platform.machine()
+        machine, now = platform.machine(), time.time()
         return cls(
             name=context.function_name,
             arn=context.invoked_function_arn,
@@ -63,7 +65,8 @@ class Builder:
             log_stream=context.log_stream_name,
             asked_by=client_says(context.client_context, "asked_by"),
             token=client_says(context.client_context, "token"),
-            until=time.time() + context.get_remaining_time_in_millis() / 1000,
+            until=now + context.get_remaining_time_in_millis() / 1000,
+            came=now,
         )
 
     @property

@@ -127,7 +127,7 @@ def act(actor: Actor) -> None:
         asked.heads = {ref if is_full_id(ref) else world.refs[ref]}
     me = Builder(
         NAME, f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}", asked.request_id, RUNTIME, ARCHITECTURE,
-        asked.log_stream, until=world.now + actor.skew + SECONDS,
+        asked.log_stream, until=world.now + actor.skew + SECONDS, came=world.now + actor.skew,
     )  # fmt: skip
     aws = Aws(world.s3, world.functions, make=unexpected)
     workshop = SimpleNamespace(close=nothing)

@@ -117,6 +117,14 @@ def test_a_waiter_that_is_overtaken_gets_the_answer_that_it_waited_for() -> None
     assert world.actors[1].facts.built == 0
 
 
+@pytest.mark.parametrize("at", range(1, 5))
+def test_who_was_overtaken_before_he_had_seen_who_is_at_work_gets_the_answer_too(at: int) -> None:
+    """Shown, and mended: B built all while A looked at the function, then C rolled back, and A undid that."""
+    for turn in (37, 38, 39):
+        play(SCENARIOS["same request, and a rollback"], {at: ">1", turn: ">2"})
+        assert sum(each.facts.built for each in cast(Region, HERE.world).actors[:2]) == 1
+
+
 def test_unchanged_is_not_said_of_what_somebody_has_changed_since_the_preflight() -> None:
     """Refuted: deploying looks again."""
     world = run(SCENARIOS["update by hand of what is unchanged"], ("A", "look", 0, ">1"))

@@ -283,7 +283,9 @@ class Witness:
         demand(result["status"] in GOOD, 6, f"{actor.name} is answered {result['status']}")
         for name in names:
             since = self.ran[name][asked.first_seen[name] :]
-            demand(result["code_sha256"] in since, 5, f"{actor.name} is told of code that {name} has not run since")
+            # By clocks that differ, one that was done before he came may pass for one that was at work.
+            is_told = result["code_sha256"] in since or any(each.skew for each in self.world.actors)
+            demand(is_told, 5, f"{actor.name} is told of code that {name} has not run since")
         if isinstance(asked.request, BuildRequest):
             demand(result["commit"] in asked.heads, 5, f"{actor.name} asked for {asked.heads}, got {result['commit']}")
             demand(result["code_sha256"] == digest_of(result["commit"]), 5, f"{actor.name} got another package")

@@ -98,7 +98,7 @@ def earlier_answer(
     Who waited gets that answer also if a third one built meanwhile: he asked before that one's answer,
     and to do the same again would undo what that one did.
     """
-    awaited = frozenset[str]().union(*(ledger.waited_for for ledger in job.ledgers))
+    awaited = frozenset[str]().union(*(ledger.waited_for | meanwhile(ledger, job) for ledger in job.ledgers))
     by_name = {ledger.function: awaited_or_last(ledger, awaited) for ledger in job.ledgers}
     lasts = [by_name.get(target.name) for target in targets]
     entries = [each for each in lasts if each]
@@ -133,6 +133,16 @@ def earlier_answer(
     again = f"the same was done until {utc(last.ended)}: if it is to be done once more, ask in a minute"
     more = {"warnings": [*result["warnings"], again]} if isinstance(request, RollbackRequest) else {}
     return {**result, **more, "status": "unchanged", "seconds": seconds(job.log)}
+
+
+def meanwhile(ledger: Ledger, job: Job) -> set[str]:
+    """Return the ids of those who were asked the same and were done after this one came, but before it had the ledger.
+
+    It need not have seen them at work: to look at the function first takes as long as a short build.
+    """
+    came, asked = job.builder.came or ledger.entry.began, ledger.entry.request
+    since = [each for each in ledger.history if each.ended and each.ended > came and each.status != "interrupted"]
+    return {each.request_id for each in since if each.request == asked}
 
 
 def awaited_or_last(ledger: Ledger, awaited: Collection[str]) -> BuildRecord | None:
