@@ -92,7 +92,7 @@ class Stage:
     def another_job(self) -> Job:
         """Return the job of another invocation."""
         self.counter += 1
-        builder = dataclasses.replace(self.job.builder, request_id=f"request-{self.counter}")
+        builder = dataclasses.replace(self.job.builder, request_id=f"request-{self.counter}", came=time.time())
         return dataclasses.replace(self.job, builder=builder, ledgers=[])
 
     @property
