@@ -15,6 +15,7 @@ from tests.support.embedded import NEWEST, Builder
 TINY = Project("tiny", "six==1.17.0\n", {"lambda_function.py": f"import six{packages.HANDLER}"}, 512)
 
 
+@pytest.mark.embedded
 @NEWEST
 def test_a_round_measures_every_phase_of_each_packager(builder: Builder, tmp_path: Path) -> None:
     tools = Tools(tmp_path / "tools", available()[builder.runtime])
