@@ -13,6 +13,7 @@ from typing import IO, Any
 from client.aws import AwsError, code_of, reason
 from client.faults import Fault
 from client.main import App
+from yo_dawg.digests import in_base64
 
 MAX_JSON = 32_000_000
 """Bytes of a record; those of the largest projects have a tenth of it."""
@@ -109,7 +110,7 @@ def fetch_package(app: App, function: str, code_sha256: str) -> IO[bytes] | None
     except BaseException:
         zipped.close()
         raise
-    if base64.b64encode(digest.digest()).decode() != code_sha256:
+    if in_base64(digest) != code_sha256:
         zipped.close()
         raise Fault(
             f"{address(app, key)} has another SHA-256 than its name says: somebody has changed it. "
