@@ -27,3 +27,21 @@ def test_the_handler_imports_nothing_of_the_workshop() -> None:
 def test_nothing_imports_the_handler_nor_what_is_not_shipped(path: Path) -> None:
     names = {name.partition(".")[0] for name in imported(path.read_text())}
     assert names.isdisjoint({"lambda_function", "client", "local", "tests", "benchmarks"})
+
+
+OURS = sorted(path for folder in ("yo_dawg", "client", "local") for path in (HERE / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: str(path.relative_to(HERE)))
+def test_what_is_imported_by_a_dotted_name_is_used(path: Path) -> None:
+    """A linter takes ``urllib.request`` for used where ``urllib.parse`` is, and each program takes longer to start."""
+    tree = ast.parse(path.read_text())
+    dotted = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if "." in alias.name and not alias.asname
+    }
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert dotted - used == set()

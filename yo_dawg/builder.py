@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.machinery
 import importlib.metadata
-import importlib.util
 import platform
 import sys
 import time

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import re
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

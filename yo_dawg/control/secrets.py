@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.parse
-import urllib.request
 from typing import TYPE_CHECKING
 
 from yo_dawg.checkout import DEFAULT_USERNAME, Source

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import stat
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

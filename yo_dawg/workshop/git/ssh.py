@@ -7,7 +7,6 @@ import hashlib
 import io
 import re
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
