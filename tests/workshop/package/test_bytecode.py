@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -289,9 +290,8 @@ import last
 EXPECTED = {
     "pkg/__init__.py", "pkg/app.py", "plain.py", "deep.py", "pkg/beside.py", "pkg/sub/__init__.py",
     "pkg/sub/module.py", "dotted/__init__.py", "dotted/path/__init__.py", "dotted/path/leaf.py", "faster.py",
-    "slower.py", "real.py", "last.py", "hint.py", "pkg/hint2.py", "hint3.py",
+    "slower.py", "real.py", "last.py", "in_class.py",
 }  # fmt: skip
-"""What only tools for types import costs a guess, and is not in the package: the proof does not load it."""
 
 
 def compiled_ahead(make: Callable[..., Work], files: dict[str, str], *handlers: str) -> set[str]:
@@ -325,8 +325,73 @@ def test_handlers_that_are_no_python_are_no_matter(make: Callable[..., Work]) ->
     assert compiled_ahead(make, files, "app.handler", "gone.handler") == {"app.py", "deep.py"}
 
 
-def test_imports_are_found_also_in_long_modules() -> None:
-    """Where an argument of the bytecode is wider than one byte."""
-    many = "".join(f"v{number} = {number}.5\n" for number in range(70_000))
-    text = f"{many}from .far import away\nfrom .. import up\n"
-    assert imports_of(compile(text, "x", "exec"), "a.b") == ["a.b.far", "a.b.far.away", "a", "a.up"]
+IMPORTS = '''
+"""Use it so:
+
+    import in_a_text
+"""
+import one.two as alias, three  # import in_a_comment
+from .far import away
+from .. import up
+from four import (
+    five,  # six
+    seven as eight,
+)
+from nine import ten, \\
+    eleven
+if TYPE_CHECKING:
+    from typed import Only
+
+    import typed_too
+else:
+    import otherwise
+if t.TYPE_CHECKING:
+    import typed_as_well
+try:
+    from fast import it
+except ImportError:
+    import slow
+
+class Class:
+    """
+    import in_the_text_of_a_class
+    """
+
+    import in_a_class
+
+    async def method(
+        self,
+    ) -> None:
+        import later
+
+def function(a=(1,
+    2),
+):
+    from later import still
+'''
+
+
+def test_what_a_module_imports_at_once_is_read_off_its_lines() -> None:
+    found = set(imports_of(IMPORTS.encode(), "a.b"))
+    assert found == {
+        *("one.two", "three", "a.b.far", "a.b.far.away", "a", "a.up", "four", "four.five", "four.seven"),
+        *("nine", "nine.ten", "nine.eleven", "otherwise", "fast", "fast.it", "slow", "in_a_class"),
+    }
+
+
+@pytest.mark.parametrize(
+    "bait",
+    [
+        b"from" + b" " * 100_000,
+        b"from " + b"." * 100_000,
+        b"import (" * 20_000,
+        b"from x import (\n" * 20_000,
+        b"'''" * 9_999,
+        b" " * 100_000 + b"def\n" * 1_000,
+    ],
+)
+def test_no_text_takes_much_longer_than_its_length(bait: bytes) -> None:
+    """What goes by the square of these lengths takes minutes."""
+    began = time.process_time()
+    assert len(list(imports_of(bait, "a"))) < 100_000
+    assert time.process_time() - began < 5

@@ -5,19 +5,60 @@ It is started as a file by itself (see ``process.script``), and so is there in n
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
 import importlib.util
 import json
 import marshal
-import modulefinder
 import os
+import re
 import select
 import sys
-from types import CodeType
+from collections.abc import Iterable, Iterator, Mapping
 
-FINDER = modulefinder.ModuleFinder(path=[])
+TEXT = re.compile(rb"\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL)
+"""Examples in it import much."""
+
+LATER = re.compile(rb"^([ \t]*)(?:async def|def|if (?:\w+\.)?TYPE_CHECKING)\b.*\n(?:(?:\1[ \t)].*)?\n)*", re.MULTILINE)
+"""What is not run when a module is imported: functions, and what is there for type checkers."""
+
+IMPORT = re.compile(
+    r"^[ \t]*(?:import[ \t]+((?:\\\n|[^\n;])+)"
+    r"|from[ \t]{1,9}(\.{0,9})[ \t]{0,9}([\w.]{0,200})[ \t]{1,9}import\b[ \t]*(\([^()]*\)|(?:\\\n|[^\n;])*))",
+    re.MULTILINE,
+)
+"""With bounds, so that no text, however it was made, takes longer than its length."""
+
+COMMENT = re.compile(r"#.*")
+
+
+class Todo:
+    """What is still to be compiled: all modules or, as they are found out, those that some of them import."""
+
+    def __init__(self, sizes: Mapping[str, int], modules: Iterable[str] | None) -> None:
+        """Take the bytes of each module's file, and the dotted names of those that are imported; None: all are."""
+        self._sizes = sizes
+        self._unseen = set(sizes)
+        self._files: list[str] = []
+        if modules is None:
+            self._files += sizes
+        for module in modules or ():
+            self.want(module)
+
+    def want(self, module: str) -> None:
+        """Have a module compiled, and the packages that it is in, if they are there and not yet asked for."""
+        while module:
+            path = module.replace(".", "/")
+            for name in (f"{path}/__init__.py", f"{path}.py"):
+                if name in self._unseen:
+                    self._unseen.remove(name)
+                    self._files.append(name)
+            module = module.rpartition(".")[0]
+
+    def take(self) -> str | None:
+        """Return the largest."""
+        self._files.sort(key=self._sizes.__getitem__)
+        return self._files.pop() if self._files else None
 
 
 def compile_modules() -> None:
@@ -26,64 +67,57 @@ def compile_modules() -> None:
     No process pool: there is no /dev/shm in Lambda.
     """
     job = json.load(sys.stdin)
-    sizes, checked = job["sizes"], set(job["checked"])
-    workers: dict[int, int] = {}  # by the pipe that each answers through, the one that it is asked through
-    for _ in range(job["workers"]):
-        (asked, ask), (told, tell) = os.pipe(), os.pipe()
-        if os.fork() == 0:
-            for line in os.fdopen(asked):
-                name = json.loads(line)
-                if not name:
-                    break
-                answer = compile_module(job["root"], name, name in checked)
-                os.write(tell, json.dumps([name, *answer]).encode() + b"\n")
-            os._exit(0)
-        os.close(tell)
-        os.close(asked)
-        workers[told] = ask
-    todo: list[str] = [] if job["modules"] else [*sizes]
-    unseen = set(sizes) if job["modules"] else set()
-    made: dict[str, str] = {}
-
-    def want(module: str) -> None:
-        while module:  # and the packages that it is in
-            path = module.replace(".", "/")
-            for name in (f"{path}/__init__.py", f"{path}.py"):
-                if name in unseen:
-                    unseen.remove(name)
-                    todo.append(name)
-            module = module.rpartition(".")[0]
-
-    for module in job["modules"] or ():
-        want(module)
+    workers = dict(start_worker(job["root"], set(job["checked"])) for _ in range(job["workers"]))
+    todo, made = Todo(job["sizes"], job["modules"]), dict[str, str]()
     idle, busy = [*workers], set[int]()
     pending = dict.fromkeys(workers, b"")
-    while todo or busy:
-        todo.sort(key=sizes.__getitem__)
-        while todo and idle:
+    while True:
+        while idle and (name := todo.take()):
             worker = idle.pop()
             busy.add(worker)
-            os.write(workers[worker], json.dumps(todo.pop()).encode() + b"\n")
+            os.write(workers[worker], json.dumps(name).encode() + b"\n")
+        if not busy:
+            break
         for worker in select.select([*busy], [], [])[0]:
             said = os.read(worker, 1 << 16)
             if not said:
                 sys.exit(1)  # it has told why
             pending[worker] += said
             if said.endswith(b"\n"):
-                name, target, digest, modules = json.loads(pending[worker])
+                target, digest, modules = json.loads(pending[worker])
                 pending[worker] = b""
                 busy.remove(worker)
                 idle.append(worker)
                 if digest:
                     made[target] = digest
-                for module in modules:
-                    want(module)
+                if job["modules"] is not None:
+                    for module in modules:
+                        todo.want(module)
     for ask in workers.values():
         os.write(ask, b'""\n')
     with open(job["answer"], "x") as file:
         json.dump(made, file)
     for _ in workers:
         os.wait()  # or our output would stay open
+
+
+def start_worker(root: str, checked: set[str]) -> tuple[int, int]:
+    """Start a process that compiles one module after the other; return the pipes that it answers and is asked through.
+
+    An empty name ends it.
+    """
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        for line in os.fdopen(asked):
+            name = json.loads(line)
+            if not name:
+                break
+            answer = compile_module(root, name, name in checked)
+            os.write(tell, json.dumps(answer).encode() + b"\n")
+        os._exit(0)
+    os.close(tell)
+    os.close(asked)
+    return told, ask
 
 
 def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
@@ -112,27 +146,24 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     os.makedirs(os.path.dirname(f"{root}/{target}"), exist_ok=True)
     with open(f"{root}/{target}", "xb") as file:
         file.write(content)
-    imported: list[str] = []
-    with contextlib.suppress(LookupError, TypeError):  # it is a guess, and another Python may write it otherwise
-        imported = imports_of(code, name.rpartition("/")[0].replace("/", "."))
+    imported = [*imports_of(text, name.rpartition("/")[0].replace("/", "."))]
     return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imported
 
 
-def imports_of(code: CodeType, package: str) -> list[str]:
-    """Return the dotted names of what a module imports once it is run: modules, and what is in them.
+def imports_of(text: bytes, package: str) -> Iterator[str]:
+    """Yield the dotted names of what a module imports once it is run, as far as its lines tell: modules, and in them.
 
-    Not what functions import when they are called.
+    Not what functions import when they are called, nor what is there for type checkers only.
     """
-    found = []
-    for what, arguments in FINDER.scan_opcodes(code):
-        if what not in ("absolute_import", "relative_import"):
-            continue
-        level, names, module = (0, *arguments) if what == "absolute_import" else arguments
-        parts = package.split(".")
-        above = ".".join(parts[: len(parts) - level + 1]) if level else ""
+    parts = package.split(".")
+    for plain, dots, module, names in IMPORT.findall(LATER.sub(b"", TEXT.sub(b"", text)).decode(errors="replace")):
+        above = ".".join(parts[: len(parts) - len(dots) + 1]) if dots else ""
         imported = ".".join(filter(None, [above, module]))
-        found += [imported, *(f"{imported}.{each}" for each in names or ())]
-    return found
+        if imported:
+            yield imported
+        for each in COMMENT.sub("", plain or names).strip("()").split(","):
+            name = each.partition(" as ")[0].strip(" \t\r\n\\")
+            yield ".".join(filter(None, [imported, name]))
 
 
 if __name__ == "__main__":
