@@ -31,7 +31,8 @@ from yo_dawg.control.toolchain import store_toolchain
 from yo_dawg.events import BuildRequest, parse_request
 from yo_dawg.killing import processes_below
 from yo_dawg.toolchain import TOOLCHAIN_PARTS
-from yo_dawg.workshop.toolchain import Toolchain, zip_toolchain
+from yo_dawg.workshop.toolchain import zip_toolchain
+from yo_dawg.workshop.tools import Toolchain
 
 EVENT = {"action": "build", "function": "api", "repo_name": "project"}
 HANDLER = "def handler(event, context):\n    return 'ok'\n"

@@ -15,13 +15,8 @@ from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.process import Command, CommandFailed, Shell
 from yo_dawg.report import Report
 from yo_dawg.toolchain import TOOLCHAIN_PARTS
-from yo_dawg.workshop.toolchain import (
-    Toolchain,
-    collect_toolchain,
-    install_toolchain,
-    make,
-    make_virtualenv,
-)
+from yo_dawg.workshop.toolchain import collect_toolchain, install_toolchain, make, make_virtualenv
+from yo_dawg.workshop.tools import Toolchain
 from yo_dawg.workspace import Workspace
 
 

@@ -1,7 +1,4 @@
-"""The toolchain: unpacking it, making it, and trying it out.
-
-As a program, ``python -m yo_dawg.workshop.toolchain``, it makes the toolchain's zips, or tries out stored ones.
-"""
+"""The toolchain program, ``python -m yo_dawg.workshop.toolchain``: makes the toolchain's zips, or tries stored ones."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,37 +15,16 @@ from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.process import Command, CommandFailed, Shell
 from yo_dawg.toolchain import TOOLCHAIN_PARTS, toolchain_pins
 from yo_dawg.trees import walk
-from yo_dawg.workshop.archive import CompressedCache, PackageZip, load_deflater, write_zip
+from yo_dawg.workshop.archive import CompressedCache, load_deflater, write_zip
 from yo_dawg.workshop.package.install import INSTALLER_FILES, look_at_installed
 from yo_dawg.workshop.program import environment, serve
+from yo_dawg.workshop.tools import Toolchain
 from yo_dawg.workspace import HERE, Workspace
 
 if TYPE_CHECKING:
     from yo_dawg.report import Report
 
 TOOLCHAIN_PROOF = "import deflate, dulwich.client, dulwich.index, paramiko, urllib3"
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """Dulwich, uv and a compressor, unpacked."""
-
-    root: Path
-
-    @property
-    def packages(self) -> Path:
-        """The directory to put on a child's PYTHONPATH."""
-        return self.root / "site-packages"
-
-    @property
-    def uv(self) -> Path:
-        """The uv program."""
-        return self.root / "bin" / "uv"
-
-    def unpack(self, *files: int) -> None:
-        """Unpack parts of the toolchain, which are open files."""
-        for file in files:
-            PackageZip(file).unpack(self.root)
 
 
 def make(files: Mapping[str, int], space: Workspace, shell: Shell, report: Report) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from yo_dawg.errors import SourceError
 from yo_dawg.workshop.git.clone import fetch_checkout
 from yo_dawg.workshop.handover import hand_over
 from yo_dawg.workshop.program import serve
-from yo_dawg.workshop.toolchain import Toolchain
+from yo_dawg.workshop.tools import Toolchain
 from yo_dawg.workspace import Workspace
 
 if TYPE_CHECKING:

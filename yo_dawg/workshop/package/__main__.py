@@ -27,7 +27,7 @@ from yo_dawg.workshop.package.stages import bring_dependencies, prove_package, s
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workshop.program import environment, serve
 from yo_dawg.workshop.requirement_files import is_own_package, unread_requirements
-from yo_dawg.workshop.toolchain import Toolchain
+from yo_dawg.workshop.tools import Toolchain
 from yo_dawg.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -1,0 +1,30 @@
+"""The toolchain, unpacked: what the workshop's programs take from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yo_dawg.workshop.archive import PackageZip
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Dulwich, uv and a compressor, unpacked."""
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        """The directory to put on a child's PYTHONPATH."""
+        return self.root / "site-packages"
+
+    @property
+    def uv(self) -> Path:
+        """The uv program."""
+        return self.root / "bin" / "uv"
+
+    def unpack(self, *files: int) -> None:
+        """Unpack parts of the toolchain, which are open files."""
+        for file in files:
+            PackageZip(file).unpack(self.root)
