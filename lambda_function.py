@@ -253,7 +253,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
             workshop = Workshop(shell, space)
             if isinstance(request, BuildRequest):  # they get ready while boto3 is imported
-                workshop.start(*(["look"] if can_look(settings.base_url, request.ref) else []), "git", "package")
+                workshop.start(*(["look"] if can_look(settings.base_url, request.ref) else []), "git")
             aws = make_clients()
             store = Store(aws.s3, settings.bucket, builder.name, builder.account)
             job = Job(settings, builder, space, log, shell, aws, store, workshop)

@@ -102,6 +102,7 @@ def clone(source: Source, request: BuildRequest, job: Job, asked: tuple[tuple[st
         "until": time.monotonic() + left if left else 0.0,
     }
     with job.log.step("clone", f"[2/8] clone {source.url}"):
+        job.workshop.start("package")  # it gets ready while the Git host is at work
         said = job.workshop.ask("git", question, files, job.log, SourceError)
         commit, ref = str(said.get("commit")), printable(str(said.get("ref")))[:MAX_REF]
         if not is_full_id(commit):
