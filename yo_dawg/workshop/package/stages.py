@@ -134,9 +134,9 @@ def prove_package(work: Work, dependencies: Dependencies, staging: Staging, ahea
     with work.report.step("prove", f"[6/8] prove that {handlers} can be imported"):
         listing = walk(space.staging)
         records = write_records(space.staging, listing, installed, same_files(dependencies.listing, listing))
-        ahead.start(listing)
         compiles = work.job.bytecode != "none" and work.job.proof != "off"
         laid = {**staging.laid, **(compile_ahead(listing, installed, work) if compiles else {})}
+        ahead.start(listing)
         proofs, pruned = prove_all(staging.pruned, work)
         if pruned.taken.keys() != staging.pruned.taken.keys():
             now = walk(space.staging)
