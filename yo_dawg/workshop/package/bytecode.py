@@ -69,7 +69,8 @@ def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed
         is_unchecked = content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
         if is_unchecked and bytecode_digest(source, content) == digest:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            previous.zipped.extract(name, target)
+            with open(target, "xb") as file:
+                file.write(content)
             laid[name] = digest
     return laid
 
