@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from yo_dawg.workshop.archive import PackageZip
+from yo_dawg.workshop.archive import ZLIB, Deflater, PackageZip
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Toolchain:
         """The uv program."""
         return self.root / "bin" / "uv"
 
-    def unpack(self, *files: int) -> None:
+    def unpack(self, *files: int, deflater: Deflater = ZLIB) -> None:
         """Unpack parts of the toolchain, which are open files."""
         for file in files:
-            PackageZip(file).unpack(self.root)
+            PackageZip(file, deflater).unpack(self.root)

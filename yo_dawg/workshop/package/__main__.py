@@ -43,7 +43,7 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
     unread = unread_requirements(checkout.project)
     if unread and work.job.proof == "warn":  # nobody installs these: it must be shown that they are not needed
         work = replace(work, job=replace(work.job, proof="require"))
-    installer = make_installer(work, checkout)
+    installer = make_installer(work, checkout, deflater)
     previous = PreviousPackage.read(work.files.get("previous"), work.files.get("known"), deflater)
     cache = CompressedCache(deflater)
     if previous:
@@ -75,13 +75,13 @@ def make_package(work: Work, checkout: Checkout, deflater: Deflater) -> dict[str
     }  # fmt: skip
 
 
-def make_installer(work: Work, checkout: Checkout) -> Installer:
+def make_installer(work: Work, checkout: Checkout, deflater: Deflater) -> Installer:
     """Return uv, ready for the project; it is unpacked when it is needed, and a change of code alone does without."""
     toolchain = Toolchain(work.space.toolchain)
 
     @functools.cache
     def get_uv() -> Path:
-        toolchain.unpack(work.files["uv"])
+        toolchain.unpack(work.files["uv"], deflater=deflater)
         return toolchain.uv
 
     modules = [target.handler.rpartition(".")[0] for target in work.job.functions]
