@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.exploring import Known, budget, explore
 from tests.simulation.faults import faults_at
-from tests.simulation.scenarios import ALONE, DISTURBED, IN_TURN, SCENARIOS, TOGETHER, place
+from tests.simulation.scenarios import ALONE, DISTURBED, IN_TURN, SCENARIOS, TOGETHER, Scenario, place
 from tests.simulation.scheduler import SEEN, Played, play
 from tests.simulation.stubs import simulated
 from tests.simulation.world import Violation, World
@@ -94,14 +94,19 @@ class Outcome:
 def tasks(*, everything: bool) -> list[Task]:
     """Return all that the exhaustive run does.
 
-    One builder: every fault at every call.  Several actors: every interleaving with two switches, and with one switch
-    and one fault; if everything is asked for, with two switches and one fault, and alone with two faults.  Beside other
-    tests, one switch or one fault.
+    One builder: every fault at every call.  Several actors: every interleaving with three switches, and with one switch
+    and one fault (where the scenario is ``brief``, with a fault without a switch); if everything is asked for, with
+    three switches, with two and one fault, and alone with two faults.  Beside other tests, one switch or one fault.
     """
-    usual = ((1, 0), (0, 1)) if IS_SHARED else ((2, 0), (1, 1))
-    together = ((2, 1),) if everything else usual
+
+    def allowed(scenario: Scenario) -> tuple[tuple[int, int], ...]:
+        if IS_SHARED:
+            return ((1, 0), (0, 1))
+        most = 2 if len(scenario.actors) > 2 else 3
+        return (most, 0), (2, 1) if everything else (0, 1) if scenario.brief else (1, 1)
+
     # The largest come last in these lists, and have to come first here: else one process works alone at the end.
-    several = [Task(each.name, together, light=True) for each in (*reversed(DISTURBED), *reversed(TOGETHER))]
+    several = [Task(each.name, allowed(each), light=True) for each in (*reversed(DISTURBED), *reversed(TOGETHER))]
     alone = [Task(each.name, ((0, 1),)) for each in ALONE]
     twice = [Task(each.name, ((0, 2),), light=True) for each in ALONE] if everything else []
     return [*several, *alone, *twice, *(Task(each.name, ((0, 0),)) for each in IN_TURN)]
@@ -119,8 +124,9 @@ def perform(task: Task) -> Outcome:
         SEEN.clear()
         for played in at_random(task, outcome.violations) if task.count else of_scenario(task, known, outcome):
             outcome.add(played)
-            if (outcome.ended + outcome.broken_off) % 500 == 0:
+            if (outcome.ended + outcome.broken_off) % 100 == 0:
                 gc.collect()
+                gc.freeze()  # what is there now stays: it need not be looked at again
             if len(outcome.violations) >= MOST_VIOLATIONS:
                 break
     outcome.stand_for = known.count() or outcome.ended

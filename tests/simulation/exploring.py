@@ -30,6 +30,14 @@ LIGHT = ("crash-before", "crash-after", "denied", "slow-before", "slow-after", "
 """The faults that are tried where a run has switches too: the rest differ from these in how often a call is made."""
 
 
+def is_light(fault: str, operation: str) -> bool:
+    """Say whether a fault is tried at a call where a run has switches too.
+
+    That a question is never answered is tried without a switch: what follows is as if it had been refused, but later.
+    """
+    return fault in LIGHT and not (fault == "slow-before" and operation in HARMLESS)
+
+
 def budget(*allowed: tuple[int, int]) -> int:
     """Return the set of what a run may still have: so many switches with so many faults, or so many of each, or …
 
@@ -203,7 +211,7 @@ def children(played: Played, allowed: int, *, light: bool) -> list[Child]:
             crashes.clear()
             switches.clear()
         for fault in faults_at(point.operation) if with_fault else ():
-            if light and fault not in LIGHT:
+            if light and not is_light(fault, point.operation):
                 continue
             is_crash, is_warm = fault.startswith("crash-"), fault.endswith("-warm")
             # To die after a call is to die before the next one; and a question leaves nothing, whenever one dies.

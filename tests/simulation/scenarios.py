@@ -34,6 +34,8 @@ class Scenario:
     """Whether the commit alone decides what is in a package."""
     main: str = NEW
     """Where the branch is at first."""
+    brief: bool = False
+    """Whether its interleavings are tried with faults only where everything is: others make the same calls."""
 
 
 def build(**asked: object) -> BuildRequest:
@@ -146,27 +148,29 @@ ALONE: Sequence[Scenario] = (
 TOGETHER: Sequence[Scenario] = (
     Scenario("same request", (builder("A", build()), builder("B", build()))),
     Scenario("same request with test event", (builder("A", TESTED), builder("B", TESTED))),
-    Scenario("delivered twice", (builder("A", build(), "twice"), builder("B", build(), "twice"))),
+    Scenario("delivered twice", (builder("A", build(), "twice"), builder("B", build(), "twice")), brief=True),
     Scenario("different commits", (builder("A", build(ref=NEW)), builder("B", build(ref=NEWER)))),
-    Scenario("tested and plain", (builder("A", TESTED), builder("B", build(ref=NEWER)))),
+    Scenario("tested and plain", (builder("A", TESTED), builder("B", build(ref=NEWER))), brief=True),
     Scenario("build and rollback", (builder("A", build(alias="live")), builder("B", RollbackRequest("api")))),
     Scenario("two rollbacks", (builder("A", RollbackRequest("api")), builder("B", RollbackRequest("api")))),
     Scenario("different functions", (builder("A", build()), builder("B", build(function="web"))), ("api", "web")),
     Scenario("several and one",
-             (builder("A", build(function=["web", "api"])), builder("B", build(function="web"))), ("api", "web")),
+             (builder("A", build(function=["web", "api"])), builder("B", build(function="web"))), ("api", "web"),
+             brief=True),
 )  # fmt: skip
 
 DISTURBED: Sequence[Scenario] = (
     Scenario("update by hand", (builder("A", TESTED), update_by_hand)),
     Scenario("update by hand of what is unchanged", (builder("A", build()), update_by_hand), main=commit_id(8)),
-    Scenario("settings by hand", (builder("A", TESTED), configure_by_hand)),
+    Scenario("settings by hand", (builder("A", TESTED), configure_by_hand), brief=True),
     Scenario("alias by hand", (builder("A", TESTED), move_by_hand)),
     Scenario("rollback and alias by hand", (builder("A", RollbackRequest("api", None, "live")), move_by_hand)),
     Scenario("push", (builder("A", build()), push(NEWER))),
-    Scenario("same request and push", (builder("A", build()), builder("B", build()), push(NEWER))),
-    Scenario("same request and update by hand", (builder("A", build()), builder("B", build()), update_by_hand)),
+    Scenario("same request and push", (builder("A", build()), builder("B", build()), push(NEWER)), brief=True),
+    Scenario("same request and update by hand",
+             (builder("A", build()), builder("B", build()), update_by_hand), brief=True),
     Scenario("same request, and a rollback",
-             (builder("A", build()), builder("B", build()), builder("C", RollbackRequest("api")))),
+             (builder("A", build()), builder("B", build()), builder("C", RollbackRequest("api"))), brief=True),
 )  # fmt: skip
 
 IN_TURN: Sequence[Scenario] = (

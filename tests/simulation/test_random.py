@@ -15,7 +15,7 @@ from tests.simulation.campaign import Task, campaign
 
 pytestmark = pytest.mark.simulation
 
-COUNT = int(os.environ.get("SCHEDULES", "4000").replace("all", "4000"))
+COUNT = int(os.environ.get("SCHEDULES", "1000").replace("all", "1000"))
 SEED = int(os.environ.get("SEED", "1"))
 PART = 250
 
