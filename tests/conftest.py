@@ -58,7 +58,8 @@ LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="let test_fifty.py build all its packages")
-    parser.addoption("--kills", default=6, help="how often test_chaos.py kills a builder")
+    parser.addoption("--kills", default=20, help="how often test_chaos.py kills a builder")
+    parser.addoption("--seed", default=20261123, help="what decides where test_chaos.py kills it")
     parser.addoption("--crowd", default=4, help="how many clients test_chaos.py lets build at once")
 
 

@@ -166,7 +166,7 @@ def test_a_killed_builder_leaves_a_whole_function_and_the_next_build_succeeds(
     chaos: Builder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = int(request.config.getoption("--kills"))
-    dice = random.Random(20261123)  # noqa: S311  # no secret hangs on it
+    dice = random.Random(int(request.config.getoption("--seed")))  # noqa: S311  # no secret hangs on it
     write = chaos.aws.logs.write
     ends: dict[str, int] = {}
     chaos.add_project("victim", {"lambda_function.py": HANDLER})

@@ -142,17 +142,10 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Work) -> Proof:
-    """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
+def lambda_environment(target: ProvenFunction, runtime: str, opt: str | Path, work: Work) -> dict[str, str]:
+    """Return the variables that Lambda gives a function, its own among them; of /opt they name where its layers are."""
     job, space, staging = work.job, work.space, str(work.space.staging)
-    answer = space.root / "proof.json"
-    remove_tree(answer)
-    module, _, function = target.handler.rpartition(".")
-    opt, layer_bytes = layers or ("/opt", 0)
-    runtime = job.runtime_dir or "/var/runtime"
-    given = os.environ.get("LD_LIBRARY_PATH")
-    libraries = ":".join(filter(None, [given, staging, f"{staging}/lib", f"{opt}/lib"]))
-    environ = {
+    return {
         **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), job.region),
         "AWS_EC2_METADATA_DISABLED": "true",  # there are no credentials, and none need be looked for
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{job.runtime}",
@@ -168,7 +161,7 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
         **({} if job.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
-        "LD_LIBRARY_PATH": libraries,
+        "LD_LIBRARY_PATH": library_path(staging, opt),
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
         "PWD": staging,
         "PYTHONPATH": runtime,
@@ -183,6 +176,23 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
             for name, value in target.environment.items()
         },
     }
+
+
+def library_path(staging: str, opt: str | Path) -> str:
+    """Return where Lambda looks for shared libraries."""
+    given = os.environ.get("LD_LIBRARY_PATH")
+    return ":".join(filter(None, [given, staging, f"{staging}/lib", f"{opt}/lib"]))
+
+
+def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Work) -> Proof:
+    """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
+    job, space, staging = work.job, work.space, str(work.space.staging)
+    answer = space.root / "proof.json"
+    remove_tree(answer)
+    module, _, function = target.handler.rpartition(".")
+    opt, layer_bytes = layers or ("/opt", 0)
+    runtime = job.runtime_dir or "/var/runtime"
+    environ = lambda_environment(target, runtime, opt, work)
     # As Lambda's own /var/runtime/bootstrap.py does: layers come after the package, unless the function has a
     # PYTHONPATH of its own; the .pth files of both are read; and what the runtime brings comes last.
     has_own_path = bool(target.environment.get("PYTHONPATH"))
@@ -204,7 +214,7 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
         close_tree(tree)
     try:
         argv = script("yo_dawg.workshop.package.importer", "-s")
-        environ_now = {"LD_LIBRARY_PATH": libraries}
+        environ_now = {"LD_LIBRARY_PATH": library_path(staging, opt)}
         printed = work.shell.run(Command(argv, space.root, environ_now, json.dumps(question).encode()))
         ending = "ended the process"
     except CommandFailed as error:
