@@ -59,8 +59,18 @@ LEAKS = ("AWS_", "YO_DAWG_", "GIT_")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="let test_fifty.py build all its packages")
     parser.addoption("--kills", default=20, help="how often test_chaos.py kills a builder")
-    parser.addoption("--seed", default=20261123, help="what decides where test_chaos.py kills it")
     parser.addoption("--crowd", default=4, help="how many clients test_chaos.py lets build at once")
+
+
+KILLS_AT_A_TIME = 20
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make several tests of many kills: one that took hours would be taken for one that hangs."""
+    if "kills" in metafunc.fixturenames:
+        left = int(metafunc.config.getoption("--kills"))
+        parts = [min(KILLS_AT_A_TIME, left - done) for done in range(0, left, KILLS_AT_A_TIME)]
+        metafunc.parametrize(("seed", "kills"), [*enumerate(parts)])
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """What goes wrong at night: AWS that refuses, builders that are killed, crowds, and impatient clients.
 
-    ./deploy.sh test tests/test_chaos.py --kills 200 --crowd 20
+    ./deploy.sh test tests/test_chaos.py --kills 1000 --crowd 20 -n 2
 
 runs it as often as it takes to trust it; by default it is short.
 """
@@ -163,16 +163,15 @@ class Killer:
 @NEWEST
 @pytest.mark.embedded
 def test_a_killed_builder_leaves_a_whole_function_and_the_next_build_succeeds(
-    chaos: Builder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    chaos: Builder, seed: int, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kills = int(request.config.getoption("--kills"))
-    dice = random.Random(int(request.config.getoption("--seed")))  # noqa: S311  # no secret hangs on it
+    dice = random.Random(seed)  # noqa: S311  # no secret hangs on it
     write = chaos.aws.logs.write
     ends: dict[str, int] = {}
     chaos.add_project("victim", {"lambda_function.py": HANDLER})
     known = {running(chaos, "victim")}
     for number in range(kills):
-        chaos.add_project("victim", {"lambda_function.py": f"{HANDLER}# {number}\n"})
+        chaos.add_project("victim", {"lambda_function.py": f"{HANDLER}# {seed} {number}\n"})
         kind = dice.choice(["request", "line"])
         killer = Killer(chaos, kind, dice.randrange(1, 32 if kind == "request" else 24))
 
