@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.campaign import Task, tasks
 from tests.simulation.exploring import budget, explore
 from tests.simulation.mutants import MUTANTS, Mutant, mutated
 from tests.simulation.scenarios import ALONE, DISTURBED, SCENARIOS, TOGETHER, Scenario, place
@@ -51,15 +52,13 @@ def search(mutant: Mutant) -> None:
     name, choices = read(mutant.found_by)
     if not ANEW:
         play(SCENARIOS[name], choices)
-    for scenario, allowed in in_order(SCENARIOS[name]):
-        for _ in explore(scenario, budget(*allowed), light=True):
+    for task in in_order(SCENARIOS[name]):
+        for _ in explore(SCENARIOS[task.scenario], budget(*task.allowed), light=task.light):
             pass
 
 
-def in_order(first: Scenario) -> Iterator[tuple[Scenario, tuple[tuple[int, int], ...]]]:
-    """Yield scenarios with what is tried of them, those first that take least time."""
-    several = (*TOGETHER, *DISTURBED)
-    for each in (first, *ALONE, *several):
-        yield each, ((1, 0), (0, 1))
-    for each in (first, *several):
-        yield each, ((2, 0), (1, 1))
+def in_order(first: Scenario) -> Iterator[Task]:
+    """Yield what the exhaustive run does, those tasks first that take least time."""
+    for each in (first, *ALONE, *TOGETHER, *DISTURBED):
+        yield Task(each.name, ((1, 0), (0, 1)), light=each not in ALONE)
+    yield from tasks(everything=False)
