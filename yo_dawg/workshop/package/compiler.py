@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import heapq
 import importlib.util
 import json
 import marshal
@@ -39,9 +40,8 @@ class Todo:
         """Take the bytes of each module's file, and the dotted names of those that are imported; None: all are."""
         self._sizes = sizes
         self._unseen = set(sizes)
-        self._files: list[str] = []
-        if modules is None:
-            self._files += sizes
+        self._files = [(-size, name) for name, size in sizes.items()] if modules is None else []
+        heapq.heapify(self._files)
         for module in modules or ():
             self.want(module)
 
@@ -52,13 +52,12 @@ class Todo:
             for name in (f"{path}/__init__.py", f"{path}.py"):
                 if name in self._unseen:
                     self._unseen.remove(name)
-                    self._files.append(name)
+                    heapq.heappush(self._files, (-self._sizes[name], name))
             module = module.rpartition(".")[0]
 
     def take(self) -> str | None:
         """Return the largest."""
-        self._files.sort(key=self._sizes.__getitem__)
-        return self._files.pop() if self._files else None
+        return heapq.heappop(self._files)[1] if self._files else None
 
 
 def compile_modules() -> None:

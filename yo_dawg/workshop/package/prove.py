@@ -142,7 +142,9 @@ def is_sought(name: str, sought: frozenset[str]) -> bool:
     return not sought.isdisjoint([name, name.partition(".")[0], *(str(folder) for folder in path.parents)])
 
 
-def lambda_environment(target: ProvenFunction, runtime: str, opt: str | Path, work: Work) -> dict[str, str]:
+def lambda_environment(
+    target: ProvenFunction, runtime: str, opt: str | Path, libraries: str, work: Work
+) -> dict[str, str]:
     """Return the variables that Lambda gives a function, its own among them; of /opt they name where its layers are."""
     job, space, staging = work.job, work.space, str(work.space.staging)
     return {
@@ -161,7 +163,7 @@ def lambda_environment(target: ProvenFunction, runtime: str, opt: str | Path, wo
         "LAMBDA_TASK_ROOT": staging,
         "LANG": "en_US.UTF-8",
         **({} if job.runtime == "python3.11" else {"LC_CTYPE": "C.UTF-8"}),
-        "LD_LIBRARY_PATH": library_path(staging, opt),
+        "LD_LIBRARY_PATH": libraries,
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}:{opt}/bin",
         "PWD": staging,
         "PYTHONPATH": runtime,
@@ -178,12 +180,6 @@ def lambda_environment(target: ProvenFunction, runtime: str, opt: str | Path, wo
     }
 
 
-def library_path(staging: str, opt: str | Path) -> str:
-    """Return where Lambda looks for shared libraries."""
-    given = os.environ.get("LD_LIBRARY_PATH")
-    return ":".join(filter(None, [given, staging, f"{staging}/lib", f"{opt}/lib"]))
-
-
 def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Work) -> Proof:
     """Import the handler in a child that has the package, read-only, its layers, and the function's own variables."""
     job, space, staging = work.job, work.space, str(work.space.staging)
@@ -192,7 +188,9 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
     module, _, function = target.handler.rpartition(".")
     opt, layer_bytes = layers or ("/opt", 0)
     runtime = job.runtime_dir or "/var/runtime"
-    environ = lambda_environment(target, runtime, opt, work)
+    given = os.environ.get("LD_LIBRARY_PATH")
+    libraries = ":".join(filter(None, [given, staging, f"{staging}/lib", f"{opt}/lib"]))
+    environ = lambda_environment(target, runtime, opt, libraries, work)
     # As Lambda's own /var/runtime/bootstrap.py does: layers come after the package, unless the function has a
     # PYTHONPATH of its own; the .pth files of both are read; and what the runtime brings comes last.
     has_own_path = bool(target.environment.get("PYTHONPATH"))
@@ -214,7 +212,7 @@ def try_import(target: ProvenFunction, layers: tuple[Path, int] | None, work: Wo
         close_tree(tree)
     try:
         argv = script("yo_dawg.workshop.package.importer", "-s")
-        environ_now = {"LD_LIBRARY_PATH": library_path(staging, opt)}
+        environ_now = {"LD_LIBRARY_PATH": libraries}
         printed = work.shell.run(Command(argv, space.root, environ_now, json.dumps(question).encode()))
         ending = "ended the process"
     except CommandFailed as error:
