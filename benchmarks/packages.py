@@ -50,8 +50,8 @@ from benchmarks.packagers import (  # noqa: E402
     Script,
     Tools,
     YoDawg,
-    recipes,
 )
+from benchmarks.recipes import recipes  # noqa: E402
 from local.runtimes import available  # noqa: E402
 from tests.support.embedded import RUNTIMES, Builder, embedded_aws  # noqa: E402
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import packages
-from benchmarks.packagers import CODE, COLD, NOTHING, PHASES, Place, Project, Sample, Script, Tools, YoDawg, recipes
+from benchmarks.packagers import CODE, COLD, NOTHING, PHASES, Place, Project, Sample, Script, Tools, YoDawg
+from benchmarks.recipes import recipes
 from local.runtimes import available
 from tests.support.embedded import NEWEST, Builder
 
