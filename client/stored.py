@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -96,26 +97,24 @@ def fetch_package(app: App, function: str, code_sha256: str) -> IO[bytes] | None
     body = open_object(app, key)
     if body is None:
         return None
-    zipped, digest, count = tempfile.TemporaryFile(), hashlib.sha256(), 0  # noqa: SIM115  # it is returned
-    try:
-        while piece := body.read(1 << 20):
-            count += len(piece)
-            if count > MAX_ZIP:
-                raise Fault(f"{address(app, key)} is larger than any package of Lambda's ({MAX_ZIP:,} bytes).")
-            digest.update(piece)
-            zipped.write(piece)
-    except AwsError as error:
-        zipped.close()
-        raise Fault(f"cannot read {address(app, key)}: {reason(error)}") from None
-    except BaseException:
-        zipped.close()
-        raise
-    if in_base64(digest) != code_sha256:
-        zipped.close()
-        raise Fault(
-            f"{address(app, key)} has another SHA-256 than its name says: somebody has changed it. "
-            "Delete it, and build the function again with --force."
-        )
+    digest, count = hashlib.sha256(), 0
+    with contextlib.ExitStack() as unless_whole:
+        zipped = unless_whole.enter_context(tempfile.TemporaryFile())
+        try:
+            while piece := body.read(1 << 20):
+                count += len(piece)
+                if count > MAX_ZIP:
+                    raise Fault(f"{address(app, key)} is larger than any package of Lambda's ({MAX_ZIP:,} bytes).")
+                digest.update(piece)
+                zipped.write(piece)
+        except AwsError as error:
+            raise Fault(f"cannot read {address(app, key)}: {reason(error)}") from None
+        if in_base64(digest) != code_sha256:
+            raise Fault(
+                f"{address(app, key)} has another SHA-256 than its name says: somebody has changed it. "
+                "Delete it, and build the function again with --force."
+            )
+        unless_whole.pop_all()
     zipped.seek(0)
     return zipped
 
