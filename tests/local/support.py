@@ -82,6 +82,10 @@ class Functions:
         self.aws.finish_updates()
         return name
 
+    def of_this_account(self, values: Any) -> Any:
+        """Return a text, or what JSON can hold, with this account's number for each ACCOUNT."""
+        return json.loads(json.dumps(values).replace("ACCOUNT", self.aws.account))
+
     @contextmanager
     def active(self, name: str, code: bytes) -> Iterator[str]:
         """Have an active function for a while."""

@@ -119,9 +119,10 @@ def test_nothing_that_is_given_is_dropped(functions: Functions) -> None:
     assert made["Tags"] == {"kept": "tag"}
 
 
+# ACCOUNT stands for the account's number, which differs from one embedded AWS of a process to the next.
 BAD_CREATIONS = [
     pytest.param(
-        {"Role": "arn:aws:iam::123456789012:role/nobody"},
+        {"Role": "arn:aws:iam::ACCOUNT:role/nobody"},
         (400, "InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda."),
         id="no role",
     ),
@@ -210,21 +211,21 @@ BAD_CREATIONS = [
         id="log level",
     ),
     pytest.param(
-        {"Layers": [f"arn:aws:lambda:us-east-1:123456789012:layer:none:{n}" for n in range(1, 7)]},
+        {"Layers": [f"arn:aws:lambda:us-east-1:ACCOUNT:layer:none:{n}" for n in range(1, 7)]},
         (400, "InvalidParameterValueException", "Cannot reference more than 5 layers."),
         id="six layers",
     ),
     pytest.param(
-        {"Layers": [f"arn:aws:lambda:us-east-1:123456789012:layer:none:{n}" for n in range(1, 3)]},
+        {"Layers": [f"arn:aws:lambda:us-east-1:ACCOUNT:layer:none:{n}" for n in range(1, 3)]},
         (400, "InvalidParameterValueException", "Two different versions of the same layer are not allowed"),
         id="a layer twice",
     ),
     pytest.param(
-        {"Layers": ["arn:aws:lambda:us-east-1:123456789012:layer:none:1"]},
+        {"Layers": ["arn:aws:lambda:us-east-1:ACCOUNT:layer:none:1"]},
         (
             400,
             "InvalidParameterValueException",
-            "Layer version arn:aws:lambda:us-east-1:123456789012:layer:none:1 does not",
+            "Layer version arn:aws:lambda:us-east-1:ACCOUNT:layer:none:1 does not",
         ),
         id="no such layer",
     ),
@@ -247,12 +248,12 @@ BAD_CREATIONS = [
 @pytest.mark.parametrize(("settings", "error"), BAD_CREATIONS)
 def test_a_bad_creation_is_refused(functions: Functions, settings: dict[str, Any], error: tuple[int, str, str]) -> None:
     good = {"FunctionName": "bad", "Runtime": functions.runtime, "Handler": "probe.handler", "Role": functions.role}
-    parameters = good | {"Code": {"ZipFile": CODE}} | settings
+    parameters = good | {"Code": {"ZipFile": CODE}} | functions.of_this_account(settings)
     status, kind, message = refused(
         functions.client.create_function, **{key: value for key, value in parameters.items() if value is not None}
     )
     assert (status, kind) == error[:2]
-    assert message.startswith(error[2])
+    assert message.startswith(functions.of_this_account(error[2]))
     assert "bad" not in [f["FunctionName"] for f in functions.client.list_functions()["Functions"]]
 
 
@@ -456,7 +457,7 @@ def test_an_update_can_change_the_architecture(functions: Functions, name: str) 
     ("settings", "message"),
     [
         ({"Environment": {"Variables": {"TZ": "x"}}}, "reserved keys"),
-        ({"Role": "arn:aws:iam::123456789012:role/nobody"}, "cannot be assumed by Lambda"),
+        ({"Role": "arn:aws:iam::ACCOUNT:role/nobody"}, "cannot be assumed by Lambda"),
         ({"Runtime": "python9.9"}, "at 'runtime'"),
         ({"Description": "x" * 257}, "at 'description' failed to satisfy constraint: Member must have length less"),
     ],
@@ -465,7 +466,8 @@ def test_a_bad_configuration_is_refused(
     functions: Functions, name: str, settings: dict[str, Any], message: str
 ) -> None:
     before = configuration(functions, name)
-    assert message in refused(functions.client.update_function_configuration, FunctionName=name, **settings)[2]
+    here = functions.of_this_account(settings)
+    assert message in refused(functions.client.update_function_configuration, FunctionName=name, **here)[2]
     assert configuration(functions, name) == before
 
 
