@@ -6,11 +6,11 @@ import re
 
 from yo_dawg.workspace import HERE
 
-TOOLCHAIN_FORMAT = "5"
+TOOLCHAIN_FORMAT = "6"
 """Raise this when the layout of the toolchain's zips changes: stored ones then no longer match."""
 
 TOOLCHAIN_PARTS = {
-    "uv": ("bin/",),
+    "uv": ("bin/", "site-packages/uv-"),
     "ssh": tuple(
         f"site-packages/{name}"
         for name in ("_cffi_backend", "bcrypt", "cffi", "cryptography", "invoke", "nacl", "paramiko", "pycparser")

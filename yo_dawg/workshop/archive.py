@@ -17,7 +17,7 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,9 +125,18 @@ class PackageZip:
     def unpack(self, root: Path) -> None:
         """Write all members below a folder, on all processors."""
         make_folders(self.members, root)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(lambda name: self.extract(name, f"{root}/{name}"), self.members):
-                pass
+        on_all_processors(lambda name: self.extract(name, f"{root}/{name}"), self.members)
+
+
+def on_all_processors(work: Callable[[str], object], names: Iterable[str]) -> bool:
+    """Do something for each name, and say whether all of it came to something true; raise what it raises.
+
+    Each thread has its share from the beginning: to hand them small files one by one takes longer than to write them.
+    """
+    every, threads = list(names), os.cpu_count() or 1
+    shares = [every[first::threads] for first in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        return all([*pool.map(lambda share: all([work(name) for name in share]), shares)])
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ import re
 import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.channel import MAX_KNOWN, read_answer
 from yo_dawg.trees import make_folders
-from yo_dawg.workshop.archive import Deflater, PackageZip, record_digest
+from yo_dawg.workshop.archive import Deflater, PackageZip, on_all_processors, record_digest
 from yo_dawg.workshop.package.install import Installed, normal
 from yo_dawg.workshop.package.prune import Pruned, PrunedFile
 from yo_dawg.workshop.requirement_files import REQUIREMENT_FILES, find_requirements, uncommented, whole_lines
@@ -187,8 +186,7 @@ def unpack_dependencies(previous: PreviousPackage, space: Workspace) -> bool:
         os.unlink(target)
         return name in taken
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return all([*pool.map(write, there)])
+    return on_all_processors(write, there)
 
 
 def make_manifest(
