@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 
 from client.faults import Fault
 from yo_dawg.text import printable
+from yo_dawg.trees import source_of
 
 MAX_DIRECTORY = 24_000_000
 """Bytes of a zip's central directory: more than a hundred thousand files with long names."""
@@ -33,8 +34,6 @@ MAX_MEMBER, MAX_MEMBERS = 8_000_000, 64_000_000
 MAX_DISTRIBUTIONS = 5_000
 
 METADATA = re.compile(r"(?:.+/)?[^/]+\.dist-info/METADATA")
-
-BYTECODE = re.compile(r"(.*/)?__pycache__/([^/]+)\.[^./]+(?:\.opt-[12])?\.pyc")
 
 BROKEN = (
     zipfile.BadZipFile,
@@ -174,12 +173,6 @@ def recorded_files(record: bytes, root: str) -> Iterator[str]:
         return
     for path in rows:
         yield posixpath.normpath(posixpath.join(root, path))
-
-
-def source_of(name: str) -> str:
-    """Return the path of the source that bytecode was made of; anything else is its own."""
-    found = BYTECODE.fullmatch(name)
-    return f"{found[1] or ''}{found[2]}.py" if found else name
 
 
 def short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from yo_dawg.errors import PackageError
-from yo_dawg.trees import tree_files, walk
+from yo_dawg.trees import source_of, tree_files, walk
 from yo_dawg.workspace import remove_tree
 
 
@@ -97,3 +98,14 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_refused(tree: Path) -> None:
             list(tree_files(tree))
     finally:
         remove_tree(tree)  # pytest's own cleaning recurses, and would fail in a later session
+
+
+@pytest.mark.parametrize("optimization", ["", "1", "2"])
+@pytest.mark.parametrize("name", ["a.py", "a/b.py", "a/__init__.py", "a/with.dots.py", "a/opt-1.py"])
+def test_bytecode_is_led_back_to_its_module(name: str, optimization: str) -> None:
+    assert source_of(importlib.util.cache_from_source(name, optimization=optimization)) == name
+
+
+@pytest.mark.parametrize("name", ["a.py", "a.pyc", "a/b.cpython-313.pyc", "a/__pycache__/b.txt", "a/__pycache__/b.pyc"])
+def test_whatever_else_there_is_is_its_own(name: str) -> None:
+    assert source_of(name) == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from yo_dawg.errors import PackageError
 
 MAX_NAME = 2000
 """A longer name in a package is refused: Linux opens no path of more than 4,095 bytes."""
+
+BYTECODE = re.compile(r"((?:.*/)?)__pycache__/([^/]+?)\.[^./]+(?:\.opt-[12])?\.pyc")
+"""PEP 3147, PEP 488.  ``importlib.util.source_from_cache`` knows no modules with a dot in their names."""
 
 Listing = Sequence[tuple[str, Path, os.stat_result]]
 """Files of a tree: the name relative to its root, the real path, and what it is."""
@@ -119,6 +123,12 @@ def remove_empty_directories(directories: set[Path], top: Path) -> None:
             except OSError:
                 break  # not empty, or gone already
             directory = directory.parent
+
+
+def source_of(name: str) -> str:
+    """Return the name of the module that bytecode was made of; of any other file, its own name."""
+    found = BYTECODE.fullmatch(name)
+    return f"{found[1]}{found[2]}.py" if found else name
 
 
 def make_readable(path: Path) -> os.stat_result:

@@ -22,12 +22,11 @@ from yo_dawg.jobs import ProvenFunction
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
-from yo_dawg.trees import Listing, tree_files, walk
+from yo_dawg.trees import Listing, source_of, tree_files, walk
 from yo_dawg.workshop.package.bytecode import (
     bytecode_digest,
     compile_ahead,
     lay_previous_bytecode,
-    source_of,
     write_bytecode,
 )
 from yo_dawg.workshop.package.compiler import imports_of

@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.process import Command, CommandFailed, script
-from yo_dawg.trees import walk
+from yo_dawg.trees import source_of, walk
 
 if TYPE_CHECKING:
     from yo_dawg.trees import Listing
@@ -73,11 +72,6 @@ def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed
                 file.write(content)
             laid[name] = digest
     return laid
-
-
-def source_of(name: str) -> str:
-    """Return the name of the module that this bytecode was made of; of any other file, its own name."""
-    return re.sub(r"__pycache__/([^/]+)\.[a-z]+-\d+\.pyc$", r"\1.py", name)
 
 
 def bytecode_digest(source: Path, content: bytes) -> str:

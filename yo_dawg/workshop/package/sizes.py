@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import LARGEST, MAX_UNZIPPED_BYTES
 from yo_dawg.text import printable, size
-from yo_dawg.workshop.package.bytecode import source_of
+from yo_dawg.trees import source_of
 
 if TYPE_CHECKING:
     from yo_dawg.trees import Listing
