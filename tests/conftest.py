@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,21 @@ def shell(space: Workspace, log: Log, settings: Settings) -> Iterator[Shell]:
 
 
 # --- AWS -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unmeasured_server() -> Iterator[None]:
+    """Measure no coverage of what an embedded AWS does for a request: local/ is not asked about, and moto is large."""
+    real = EmbeddedAWS.application
+
+    def application(*arguments: Any) -> Any:
+        sys.settrace(None)
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.gettrace():
+            patch.setattr(EmbeddedAWS, "application", application)
+        yield
 
 
 @pytest.fixture
