@@ -109,7 +109,8 @@ GIT_ENVIRON = {
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     """Run git; return what it prints."""
-    command = ["git", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always", *arguments]
+    settings = ("init.defaultBranch=main", "protocol.file.allow=always", "core.compression=1")
+    command = ["git", *(part for each in settings for part in ("-c", each)), *arguments]
     done = subprocess.run(command, cwd=folder, env=GIT_ENVIRON, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode(errors="surrogateescape").strip()

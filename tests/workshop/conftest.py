@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,14 @@ from tests.support.work import make_work
 from yo_dawg.process import Shell
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workspace import Workspace
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has whole builds: of their programs, which are what the tests here are about, nobody sees coverage."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and "yard" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.builds)
 
 
 @pytest.fixture
