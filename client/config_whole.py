@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from client.config_rules import split_names
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
-from yo_dawg.settings import is_loopback
+from yo_dawg.source import is_loopback
 
 MAX_ENVIRONMENT = 4096
 """Bytes that all environment variables of a function may take (the Lambda quotas page)."""

@@ -8,8 +8,11 @@ import functools
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 3, 4, 36
 """prctl(2), linux/prctl.h."""

@@ -13,3 +13,9 @@ MOST_IMPORTS = 50
 
 MAX_MODULE_NAME = 200
 """Characters; a module with a longer name is not told."""
+
+STALL_SECONDS = 30.0
+"""A server that sends nothing for so long is given up."""
+
+PIECE = 1 << 18
+"""Bytes that are read or written at a time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import urllib.parse
@@ -10,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yo_dawg.checkout import origin
 from yo_dawg.errors import ConfigError
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
+from yo_dawg.source import is_loopback, origin
 from yo_dawg.workspace import HERE
 
 PROOFS = ("warn", "require", "off")
@@ -178,11 +177,3 @@ def ssh_faults(base_url: str, token_secret: str, deploy_key_secret: str, known_h
             f'known_hosts is not set, and {host} is not one whose keys are built in: run "ssh-keyscan {host}"'
         )
     return faults
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name means this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

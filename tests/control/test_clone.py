@@ -20,7 +20,6 @@ from tests.support.git_host import (
 )
 from tests.support.hand_made import pack_answer, refs_answer
 from tests.support.yard import lay_toolchain, put_toolchain
-from yo_dawg.checkout import Source
 from yo_dawg.control.git import Cloned, clone
 from yo_dawg.control.job import Job
 from yo_dawg.deadline import deadline
@@ -28,6 +27,7 @@ from yo_dawg.errors import SourceError
 from yo_dawg.events import BuildRequest
 from yo_dawg.log import Log
 from yo_dawg.process import Command
+from yo_dawg.source import Source
 from yo_dawg.workspace import Workspace
 
 pytestmark = needs_git

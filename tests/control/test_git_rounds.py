@@ -11,10 +11,10 @@ import pytest
 from local.git_server import make_repository
 from tests.support.embedded import lay_out
 from tests.support.yard import HANDLER, LIBRARY, TOKEN, Yard
-from yo_dawg.checkout import Source
 from yo_dawg.control.git import MAX_ADDRESS, MAX_ASKED, MAX_ROUNDS, Cloned, clone_again, is_address
 from yo_dawg.control.workshop import Workshop
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source
 
 SOURCE = Source("https://git.example/project.git")
 

@@ -11,10 +11,10 @@ import pytest
 
 from local.git_server import GitServer
 from tests.support.git_host import git, needs_git, publish, push, reply, server
-from yo_dawg.checkout import Source
 from yo_dawg.control.git import Cloned, look_at_ref
 from yo_dawg.control.job import Job
 from yo_dawg.events import BuildRequest
+from yo_dawg.source import Source
 
 TOKEN = "canary-token"
 

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yo_dawg.builder import Builder
-from yo_dawg.checkout import Source
 from yo_dawg.control.archives import OpenFile
 from yo_dawg.control.functions import Target
 from yo_dawg.control.git import MAX_REF, Cloned, clone, look_at_ref
@@ -34,6 +33,7 @@ from yo_dawg.limits import LARGEST, MAX_MODULE_NAME, MOST_IMPORTS
 from yo_dawg.log import Log
 from yo_dawg.process import TAIL_BYTES, Command, Shell
 from yo_dawg.settings import Settings
+from yo_dawg.source import Source
 from yo_dawg.text import MAX_LINE
 from yo_dawg.workspace import HERE, Workspace
 

@@ -19,7 +19,6 @@ from tests.simulation.s3 import S3, Stored, buffer
 from tests.simulation.stubs import ARCHITECTURE, HERE, RUNTIME, SHELL, SPACE, nothing, unexpected
 from tests.simulation.world import Actor, World
 from yo_dawg.builder import Builder
-from yo_dawg.checkout import is_full_id
 from yo_dawg.control.clients import Aws
 from yo_dawg.control.job import Job
 from yo_dawg.control.store import Store
@@ -27,6 +26,7 @@ from yo_dawg.errors import YoDawgError
 from yo_dawg.events import BuildRequest, RollbackRequest
 from yo_dawg.log import Log
 from yo_dawg.settings import Settings
+from yo_dawg.source import is_full_id
 
 if TYPE_CHECKING:
     from local.functions import Function

@@ -19,7 +19,6 @@ import yo_dawg.log
 from tests.simulation.faults import suffer
 from tests.simulation.notation import FastJson
 from tests.simulation.s3 import buffer, stored
-from yo_dawg.checkout import Source, is_full_id
 from yo_dawg.control import clients, deploy, functions, ledger, manifests, packages, records, store, trial
 from yo_dawg.control.git import Cloned
 from yo_dawg.control.job import Job
@@ -28,6 +27,7 @@ from yo_dawg.control.manifests import Manifest, may_be_unchanged
 from yo_dawg.control.package import BuildOutput
 from yo_dawg.digests import base64_to_hex
 from yo_dawg.events import BuildRequest
+from yo_dawg.source import Source, is_full_id
 
 KEPT_ENTRIES, KEPT_PACKAGES, KEPT_VERSIONS = 5, 3, 2
 """Less than in production, so that there is something to tidy up in each run."""

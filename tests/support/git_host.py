@@ -23,8 +23,9 @@ from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 
 from local.git_server import AUTHOR, NEW_YEAR_2025, GitServer, find_git
-from yo_dawg.checkout import Checkout, Required, Source
+from yo_dawg.checkout import Checkout, Required
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source
 from yo_dawg.trees import entries_below
 from yo_dawg.workshop.git.clone import fetch_checkout
 from yo_dawg.workspace import HERE, Workspace, remove_tree

@@ -9,16 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from yo_dawg.checkout import DEFAULT_USERNAME, STALL_SECONDS, is_full_id, origin, ref_names, short_ref
 from yo_dawg.control.toolchain import fetch_toolchain
 from yo_dawg.errors import SourceError
+from yo_dawg.limits import STALL_SECONDS
+from yo_dawg.source import DEFAULT_USERNAME, is_full_id, origin, ref_names, short_ref
 from yo_dawg.text import printable
 from yo_dawg.workspace import empty_workspace
 
 if TYPE_CHECKING:
-    from yo_dawg.checkout import Source
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest
+    from yo_dawg.source import Source
 
 MAX_REF = 300
 """Characters of a ref's name; a server says it, and anybody may read it."""

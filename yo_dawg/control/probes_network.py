@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import origin
 from yo_dawg.control.findings import Unknown
 from yo_dawg.errors import ConfigError, YoDawgError
+from yo_dawg.source import origin
 
 if TYPE_CHECKING:
     from yo_dawg.control.findings import Check

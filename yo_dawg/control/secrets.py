@@ -7,10 +7,9 @@ import json
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from yo_dawg.checkout import DEFAULT_USERNAME, Source
 from yo_dawg.control.clients import translate_aws_errors
 from yo_dawg.errors import ConfigError
-from yo_dawg.settings import is_loopback
+from yo_dawg.source import DEFAULT_USERNAME, Source, is_loopback
 
 if TYPE_CHECKING:
     from yo_dawg.control.clients import Aws

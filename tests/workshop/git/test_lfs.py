@@ -23,7 +23,7 @@ from tests.support.git_host import (
     reply,
     server,
 )
-from yo_dawg.checkout import Source
+from yo_dawg.source import Source
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from dulwich.objects import Blob, Commit, Tag
 
 from local.git_server import AUTHOR, NEW_YEAR_2025, GitServer
 from tests.support.git_host import FILE, Cloner, Project, git, needs_git, publish, push
-from yo_dawg.checkout import ref_names, short_ref
 from yo_dawg.errors import SourceError
 from yo_dawg.events import parse_request
 from yo_dawg.report import Report
+from yo_dawg.source import ref_names, short_ref
 from yo_dawg.workshop.git.look import ask_refs
 from yo_dawg.workshop.git.remote import ref_at
 

@@ -16,8 +16,8 @@ import pytest
 from local.git_server import GitServer
 from tests.support.git_host import Answer, Cloner, Project, has_program, needs_git, publish, reply, server
 from tests.support.hand_made import BLOB, HandMade, pack_answer, packet, refs_answer, serving
-from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source
 from yo_dawg.workspace import Workspace
 
 TOKEN = "canary-token-5e8a1f"

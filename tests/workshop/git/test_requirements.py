@@ -12,10 +12,10 @@ import pytest
 from local.git_server import GitServer
 from tests.support.git_host import Cloner, git, needs_git, publish, push
 from tests.support.wheels import UV
-from yo_dawg.checkout import Source
 from yo_dawg.errors import DependencyError, SourceError
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
+from yo_dawg.source import Source
 from yo_dawg.workshop.git.requirements import GitRequirement
 from yo_dawg.workshop.package.install import Installed, RepositoriesAsked, look_at_installed
 from yo_dawg.workshop.package.install import Installer as Installer_

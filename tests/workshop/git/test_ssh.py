@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.git_host import DATA, Cloner, git, lfs_host, needs_git, pointer, publish, server
 from tests.support.ssh_host import KEYGEN, SshHost, keygen, needs_sshd
-from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
+from yo_dawg.source import Source
 from yo_dawg.workshop.git.ssh import fingerprint, host_key_policy
 from yo_dawg.workspace import HERE, Workspace
 
@@ -115,7 +115,7 @@ def test_a_server_that_falls_silent(ssh_host: SshHost, cloner: Cloner, tmp_path:
     ssh_host.authorized.write_text(ssh_host.authorized.read_text() + line)
     program = (
         "import json, pathlib, sys\n"
-        "from yo_dawg.checkout import Source\n"
+        "from yo_dawg.source import Source\n"
         "from yo_dawg.errors import SourceError\n"
         "from yo_dawg.workshop.git import remote, ssh\n"
         "ssh.STALL_SECONDS = 0.5\n"
@@ -227,7 +227,7 @@ def test_published_host_keys(host: str) -> None:
 
 
 def test_https_does_not_import_paramiko() -> None:
-    imports = "import sys; from yo_dawg.checkout import Source; from yo_dawg.workshop.git.remote import connect"
+    imports = "import sys; from yo_dawg.source import Source; from yo_dawg.workshop.git.remote import connect"
     connect = f"{imports}; connect(Source('https://h/x.git'), bytearray()); "
     program = f"{connect} sys.exit('paramiko' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=HERE, check=True)

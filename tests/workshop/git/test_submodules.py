@@ -10,8 +10,8 @@ import pytest
 
 from local.git_server import GitServer
 from tests.support.git_host import Cloner, add_submodule, git, publish, push, tree
-from yo_dawg.checkout import Source, origin
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source, origin
 from yo_dawg.workshop.git.addresses import related_source
 from yo_dawg.workshop.git.checkout import TreeEntry
 from yo_dawg.workshop.git.repository import Wanted, fetch_submodules

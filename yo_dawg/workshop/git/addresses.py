@@ -5,8 +5,8 @@ from __future__ import annotations
 import urllib.parse
 from dataclasses import replace
 
-from yo_dawg.checkout import SCP_ADDRESS, Source, origin
 from yo_dawg.errors import SourceError
+from yo_dawg.source import SCP_ADDRESS, Source, origin
 from yo_dawg.text import printable
 
 

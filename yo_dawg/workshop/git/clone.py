@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source
 from yo_dawg.workshop.git.checkout import remove_outside_links, summary
 from yo_dawg.workshop.git.repository import Wanted, check_out
 from yo_dawg.workshop.git.requirements import fetch_required

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import DEFAULT_USERNAME, PIECE, Source, origin
 from yo_dawg.errors import SourceError
-from yo_dawg.settings import is_loopback
+from yo_dawg.limits import PIECE
+from yo_dawg.source import DEFAULT_USERNAME, Source, is_loopback, origin
 from yo_dawg.text import printable, size
 from yo_dawg.workshop.git.addresses import related_source
 from yo_dawg.workshop.git.remote import http_pool

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import DEFAULT_USERNAME, STALL_SECONDS, is_full_id, is_short_id, origin, ref_names, short_ref
 from yo_dawg.errors import SourceError
+from yo_dawg.limits import STALL_SECONDS
+from yo_dawg.source import DEFAULT_USERNAME, is_full_id, is_short_id, origin, ref_names, short_ref
 from yo_dawg.text import nearest, printable, size
 from yo_dawg.workshop.git.pack import Objects
 from yo_dawg.workshop.git.ssh import connect_ssh, listen
 
 if TYPE_CHECKING:
-    from yo_dawg.checkout import Source
+    from yo_dawg.source import Source
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yo_dawg.checkout import Source
 from yo_dawg.errors import SourceError
+from yo_dawg.source import Source
 from yo_dawg.text import printable
 from yo_dawg.workshop.git.addresses import related_source
 from yo_dawg.workshop.git.checkout import (

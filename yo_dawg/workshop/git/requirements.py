@@ -27,7 +27,7 @@ from yo_dawg.workshop.requirement_files import find_requirements, read_requireme
 from yo_dawg.workshop.stand_in import plain_url
 
 if TYPE_CHECKING:
-    from yo_dawg.checkout import Source
+    from yo_dawg.source import Source
 
 MAX_REQUIRED = 64
 """What a repository may consist of, and how many others a project may require.  A few nested trees

@@ -10,13 +10,14 @@ import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from yo_dawg.checkout import SCP_ADDRESS, STALL_SECONDS, full_url, origin
 from yo_dawg.errors import SourceError
 from yo_dawg.host_keys import PUBLISHED_HOST_KEYS
+from yo_dawg.limits import STALL_SECONDS
+from yo_dawg.source import SCP_ADDRESS, full_url, origin
 from yo_dawg.text import printable
 
 if TYPE_CHECKING:
-    from yo_dawg.checkout import Source
+    from yo_dawg.source import Source
 
 
 def connect_ssh(source: Source, heard: bytearray) -> tuple[Any, str]:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from yo_dawg.checkout import PIECE, STALL_SECONDS
 from yo_dawg.killing import PR_SET_DUMPABLE, prctl
+from yo_dawg.limits import PIECE, STALL_SECONDS
 from yo_dawg.text import printable
 from yo_dawg.workshop.program import environment
 
