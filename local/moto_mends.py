@@ -221,8 +221,8 @@ def forget(account: str) -> None:
             if account in backends:
                 backends[account].reset()
                 del backends[account]
-    if lambda_resources := sys.modules.get("local.lambda_resources"):
-        lambda_resources.disconnect(account)
+    if stack_resources := sys.modules.get("local.stack_resources"):
+        stack_resources.disconnect(account)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ def mend_cloudformation(api: LambdaApi) -> None:
     """Let CloudFormation make, change and delete functions through our own Lambda."""
     from moto.cloudformation import parsing
 
-    from local import lambda_resources
+    from local import lambda_resources, stack_resources
 
-    lambda_resources.connect(api.world.account, api)
+    stack_resources.connect(api.world.account, api)
     ours = {resource.cloudformation_type(): resource for resource in lambda_resources.RESOURCES}
     models = parsing.get_model_list()
     models[:] = [model for model in models if model.cloudformation_type() not in ours]
@@ -190,7 +190,7 @@ def rolled_back(stack: Any, *, new: bool) -> Iterator[None]:
     """Undo what was done to a stack when one of its resources fails; its status and events say why."""
     from moto.core.exceptions import ServiceException
 
-    from local.lambda_resources import ResourceFailed
+    from local.stack_resources import ResourceFailed
 
     resources = stack.resource_map
     before = copy.deepcopy((stack.template, stack.template_dict, stack.parameters))
