@@ -12,8 +12,10 @@ from yo_dawg.jobs import PackageJob, ProvenFunction
 from yo_dawg.process import Shell
 from yo_dawg.report import Report
 from yo_dawg.trees import Listing
-from yo_dawg.workshop.archive import ZLIB, CompressedCache, Deflater, PackageZip, WrittenZip, write_zip
+from yo_dawg.workshop.archive import CompressedCache, WrittenZip, write_zip
+from yo_dawg.workshop.deflater import ZLIB, Deflater
 from yo_dawg.workshop.package.work import Work
+from yo_dawg.workshop.package_zip import PackageZip
 from yo_dawg.workspace import Workspace
 
 PLATFORM = "python3.13-x86_64"

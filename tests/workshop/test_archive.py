@@ -25,15 +25,9 @@ from tests.support.work import open_zip, zip_to
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import Listing, walk
-from yo_dawg.workshop.archive import (
-    ZLIB,
-    CompressedCache,
-    CompressingAhead,
-    Deflater,
-    PackageZip,
-    WrittenZip,
-    record_digest,
-)
+from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, WrittenZip, record_digest
+from yo_dawg.workshop.deflater import ZLIB, Deflater
+from yo_dawg.workshop.package_zip import PackageZip
 
 
 @pytest.fixture

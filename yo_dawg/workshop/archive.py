@@ -6,137 +6,36 @@ import contextlib
 import errno
 import functools
 import hashlib
-import importlib.machinery
-import importlib.util
 import os
 import shutil
 import stat
-import struct
-import sys
 import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yo_dawg.digests import in_record
-from yo_dawg.errors import ConfigError, PackageError
+from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
-from yo_dawg.trees import Listing, make_folders, make_readable
+from yo_dawg.trees import Listing, make_readable
+
+if TYPE_CHECKING:
+    from yo_dawg.workshop.deflater import Deflater
+    from yo_dawg.workshop.package_zip import PackageZip
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold: the same tree then gives the same bytes on any day."""
-
-ZIP_MADE = "made by yo-dawg, format 3, "
-"""So begin the comments of our zips; with what each was compressed follows."""
-
-LEVELS = ((1 << 24, 5), (1 << 23, 6), (0, 7))
-"""libdeflate's, by how many bytes a file has at least: 7 is the highest that costs less than zlib's usual level 6.
-In what is large, it gains nothing by the longer search: 1 % for half of the time."""
 
 MAX_PENDING_BYTES = 1 << 26
 """How much of the files' content may wait for a slower one before them: it is in memory meanwhile."""
 
 BATCH_BYTES = 1 << 18
 """How much of small files one thread takes at a time: to hand each of them over takes longer than to compress it."""
-
-
-@dataclass(frozen=True)
-class Deflater:
-    """What compresses the members of a zip.  Those of the same name give the same bytes."""
-
-    name: str
-    deflate: Callable[[bytes], bytes]
-    inflate: Callable[[bytes, int], bytes]
-    """Of the content's size, which must be known."""
-
-    @property
-    def comment(self) -> bytes:
-        """What a zip says in its comment if all its members were compressed with this."""
-        return f"{ZIP_MADE}{self.name}".encode()
-
-
-@functools.cache
-def load_deflater(packages: Path) -> Deflater:
-    """Load libdeflate from the toolchain: it compresses better than zlib does, twice as fast, and is no other tomorrow.
-
-    Its file is the one that was pinned, if nothing of a project has run by now.
-    """
-    # Not by sys.path: nothing else of the toolchain is to be found.
-    spec: Any = importlib.machinery.PathFinder.find_spec("deflate", [str(packages)])
-    if spec is None:
-        raise ConfigError('The toolchain has no compressor. Run "./deploy.sh bootstrap" to make it again.')
-    loaded: Any = importlib.util.module_from_spec(spec)
-    sys.modules["deflate"] = loaded
-    spec.loader.exec_module(loaded)
-    name = f"libdeflate {loaded.__version__}, level {'/'.join(str(level) for _, level in LEVELS)}"
-
-    def deflate(content: bytes) -> bytes:
-        level = next(level for least, level in LEVELS if len(content) >= least)
-        return bytes(loaded.deflate_compress(content, level))
-
-    return Deflater(name, deflate, lambda content, size: bytes(loaded.deflate_decompress(content, size)))
-
-
-ZLIB = Deflater(
-    f"zlib {zlib.ZLIB_RUNTIME_VERSION}",
-    lambda content: zlib.compress(content, wbits=-15),
-    lambda content, size: zlib.decompress(content, wbits=-15, bufsize=max(size, 1)),
-)
-"""The standard library's: what is there before there is a toolchain."""
-
-
-class PackageZip:
-    """A zip of ours, read member by member; several threads may read at a time."""
-
-    def __init__(self, file: int, deflater: Deflater = ZLIB) -> None:
-        """Read the directory of a zip in an open file, which stays open; raise BadZipFile."""
-        self._file, self._deflater = file, deflater
-        with open(os.dup(file), "rb") as opened, zipfile.ZipFile(opened) as archive:
-            self.comment = archive.comment
-            ours = archive.comment.startswith(ZIP_MADE.encode())
-            self.members = {info.filename: info for info in archive.filelist if ours}
-
-    def compressed(self, name: str) -> bytes:
-        """Return a member as it is in the zip."""
-        info = self.members[name]
-        header = os.pread(self._file, 30, info.header_offset)
-        name_size, extra_size = struct.unpack("<26x2H", header)
-        return os.pread(self._file, info.compress_size, info.header_offset + 30 + name_size + extra_size)
-
-    def read(self, name: str) -> bytes:
-        """Return a member's content."""
-        return self._deflater.inflate(self.compressed(name), self.members[name].file_size)
-
-    def extract(self, name: str, target: str) -> bytes:
-        """Write a member to a file that is not there yet, executable if it is so in the zip; return its content."""
-        content = self.read(name)
-        mode = 0o755 if self.members[name].external_attr >> 16 & stat.S_IXUSR else 0o644
-        with open(target, "xb", buffering=0, opener=functools.partial(os.open, mode=mode)) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
-        return content
-
-    def unpack(self, root: Path) -> None:
-        """Write all members below a folder, on all processors."""
-        make_folders(self.members, root)
-        on_all_processors(lambda name: self.extract(name, f"{root}/{name}"), self.members)
-
-
-def on_all_processors(work: Callable[[str], object], names: Iterable[str]) -> bool:
-    """Do something for each name, and say whether all of it came to something true; raise what it raises.
-
-    Each thread has its share from the beginning: to hand them small files one by one takes longer than to write them.
-    """
-    every, threads = list(names), os.cpu_count() or 1
-    shares = [every[first::threads] for first in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-        return all([*pool.map(lambda share: all([work(name) for name in share]), shares)])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from yo_dawg.errors import ConfigError, DependencyError
 from yo_dawg.process import Command, CommandFailed, Shell
 from yo_dawg.toolchain import TOOLCHAIN_PARTS, toolchain_pins
 from yo_dawg.trees import walk
-from yo_dawg.workshop.archive import CompressedCache, load_deflater, write_zip
+from yo_dawg.workshop.archive import CompressedCache, write_zip
+from yo_dawg.workshop.deflater import load_deflater
 from yo_dawg.workshop.package.install import INSTALLER_FILES, look_at_installed
 from yo_dawg.workshop.program import environment, serve
 from yo_dawg.workshop.tools import Toolchain

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from yo_dawg.workshop.archive import ZLIB, Deflater, PackageZip
+from yo_dawg.workshop.deflater import ZLIB, Deflater
+from yo_dawg.workshop.package_zip import PackageZip
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.trees import Listing
-from yo_dawg.workshop.archive import ZLIB, CompressingAhead, Deflater
+from yo_dawg.workshop.archive import CompressingAhead
+from yo_dawg.workshop.deflater import ZLIB, Deflater
 from yo_dawg.workshop.package.__main__ import make_package
 from yo_dawg.workshop.package.bytecode import run_compiler
 from yo_dawg.workshop.package.install import Installed

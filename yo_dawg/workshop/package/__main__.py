@@ -18,7 +18,8 @@ from yo_dawg.disk import disk_troubles
 from yo_dawg.jobs import PackageJob
 from yo_dawg.process import Shell
 from yo_dawg.report import Report
-from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, Deflater, load_deflater
+from yo_dawg.workshop.archive import CompressedCache, CompressingAhead
+from yo_dawg.workshop.deflater import Deflater, load_deflater
 from yo_dawg.workshop.handover import take_over
 from yo_dawg.workshop.package.install import Installer, RepositoriesAsked, normal
 from yo_dawg.workshop.package.reuse import PreviousPackage

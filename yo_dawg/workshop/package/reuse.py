@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from yo_dawg.channel import MAX_KNOWN, read_answer
 from yo_dawg.trees import make_folders
-from yo_dawg.workshop.archive import Deflater, PackageZip, on_all_processors, record_digest
+from yo_dawg.workshop.archive import record_digest
+from yo_dawg.workshop.deflater import Deflater
 from yo_dawg.workshop.package.install import Installed, normal
 from yo_dawg.workshop.package.prune import Pruned, PrunedFile
+from yo_dawg.workshop.package_zip import PackageZip, on_all_processors
 from yo_dawg.workshop.requirement_files import REQUIREMENT_FILES, find_requirements, uncommented, whole_lines
 
 if TYPE_CHECKING:
