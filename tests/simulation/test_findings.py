@@ -13,7 +13,7 @@ from tests.simulation.scheduler import Choices, play
 from tests.simulation.stubs import HERE, commit_id, digest_of, simulated
 from yo_dawg.digests import base64_to_hex
 from yo_dawg.errors import BuildInProgress
-from yo_dawg.events import RollbackRequest
+from yo_dawg.events import BuildRequest, RollbackRequest
 
 pytestmark = pytest.mark.simulation
 
@@ -210,6 +210,19 @@ def test_an_event_that_is_delivered_twice_is_built_once() -> None:
     world = run(SCENARIOS["delivered twice"], ("A", "clone", 0, ">1"))
     assert answers(world) == ["deployed", "deployed"]
     assert sum(each.facts.built for each in world.actors[:2]) == 1
+
+
+def test_who_rolls_back_further_than_the_history_reaches_is_told_so() -> None:
+    """Found at random: a build that changed nothing had pushed the entry out that told of the one before."""
+    requests: tuple[BuildRequest | RollbackRequest, ...] = (
+        build(ref=commit_id(8)),
+        RollbackRequest("api", None, "live"),
+        RollbackRequest("api"),
+        RollbackRequest("api", None, None, {}),
+    )
+    world = run(Scenario("", tuple(builder(name, each) for name, each in zip("ABCD", requests, strict=True))))
+    assert answers(world) == ["unchanged", "deployed", "deployed", "DeployError"]
+    assert "Nothing is known of what api ran before" in str(world.actors[3].facts.error)
 
 
 def test_a_schedule_comes_out_the_same_each_time() -> None:
