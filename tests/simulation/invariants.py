@@ -134,7 +134,9 @@ class Watch(Witness):
             if f"{name}:{each.name}" not in self.foreign:
                 named.add(function.version(each.version).unit.config["CodeSha256"])
         wanted = {base64_to_hex(each) for each in [*list(digests)[:KEPT_PACKAGES], runs, *named]}
-        told = [*good, *self.forgotten.get(name, ())]
+        # Whose code ran when the last deployment began counted then, though killed: what it replaced could be put back.
+        overtaken = [each for each in history if each["code_sha256"] == (history[0]["replaces"] or runs)]
+        told = [*good, *overtaken, *self.forgotten.get(name, ())]
         before = {base64_to_hex(d) for each in told for d in (each["code_sha256"], each["replaces"]) if d}
         surplus = stored - wanted - before
         demand(len(stored) <= KEPT_PACKAGES or not surplus, 10, f"{name}: packages are left that nobody needs")

@@ -225,6 +225,11 @@ def test_who_rolls_back_further_than_the_history_reaches_is_told_so() -> None:
     assert "Nothing is known of what api ran before" in str(world.actors[3].facts.error)
 
 
+def test_what_a_killed_builder_replaced_is_kept_while_its_code_may_be_gone_back_to() -> None:
+    """Found at random: the next build, which replaces its code, keeps that package once more."""
+    play(SCENARIOS["rollbacks, down to the bottom"], {19: "lost-for-good", 45: "crash-before", 50: ">4"})
+
+
 def test_a_schedule_comes_out_the_same_each_time() -> None:
     scenario = SCENARIOS["build and rollback"]
     first = play(scenario, {9: ">1", 12: "lost"})
