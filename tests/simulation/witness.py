@@ -291,10 +291,12 @@ class Witness:
             demand(result["code_sha256"] == digest_of(result["commit"]), 5, f"{actor.name} got another package")
 
     def is_bottom(self, asked: Asked) -> bool:
-        """Say whether a rollback to what ran before may fail: the history, of so many entries, says nothing of it."""
-        if not isinstance(asked.request, RollbackRequest) or asked.request.to is not None:
+        """Say whether a rollback fails since the history, of so many entries, does not say what ran before."""
+        is_to_before = isinstance(asked.request, RollbackRequest) and asked.request.to is None
+        if not is_to_before or "Nothing is known of what" not in str(asked.error):
             return False
-        name = function_name(asked.request.function)
+        (function,) = asked.request.functions
+        name = function_name(function)
         runs, history = self.ran[name][-1], self.pages[name]["history"]
         return len(history) >= KEPT_ENTRIES and not any(
             each["code_sha256"] == runs and each["replaces"] for each in history
