@@ -306,6 +306,7 @@ class EmbeddedAWS:
         if not headers.get("x-amz-content-sha256", "").startswith("STREAMING") and environ["REQUEST_METHOD"] == "PUT":
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
+            environ["wsgi.input_terminated"] = True  # it ends by itself: werkzeug need not count it out in pieces
         return moto_mends.s3_problem(self.account, headers, body)
 
     def code_archive(self, name: str) -> Response:

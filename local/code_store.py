@@ -14,7 +14,6 @@ import struct
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def read_through(content: bytes, info: zipfile.ZipInfo) -> None:
         raise NotImplementedError(f"compression method {info.compress_type}")
     is_stored = info.compress_type == zipfile.ZIP_STORED
     member = packed if is_stored else deflate.deflate_decompress(packed, info.file_size)
-    if len(member) != info.file_size or zlib.crc32(member) != info.CRC:
+    if len(member) != info.file_size or deflate.crc32(member) != info.CRC:
         raise zipfile.BadZipFile(f"bad content of {info.filename}")
 
 
