@@ -6,6 +6,7 @@ import importlib.util
 import marshal
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.trees import Listing, source_of, tree_files, walk
+from yo_dawg.workshop.package import compiler
 from yo_dawg.workshop.package.bytecode import (
     bytecode_digest,
     compile_ahead,
@@ -238,6 +240,34 @@ def test_a_compiler_that_fails_says_so(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="the compiler ended with exit status 1") as refused:
         compiled(tmp_path / "a", "used", files={"pkg/__pycache__": "a file, where a folder should be"})
     assert "FileExistsError" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the compiler was killed, most likely for lack of memory"),
+        (lambda: os.kill(os.getpid(), signal.SIGXCPU), "the compiler was ended by SIGXCPU"),
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+    ],
+    ids=["memory", "crash", "defect"],
+)
+def test_what_goes_wrong_with_one_module_ends_its_process_only_and_is_told(
+    make: Callable[..., Work], monkeypatch: pytest.MonkeyPatch, what: Callable[[], object], told: str
+) -> None:
+    compile_one = compiler.compile_module
+
+    def failing(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
+        if name == "bad.py":
+            what()
+        return compile_one(root, name, is_checked)
+
+    monkeypatch.setattr(compiler, "compile_module", failing)
+    work = make(bytecode="all")
+    lay_out(work.space.staging, {"a.py": "", "bad.py": "", "c.py": ""})
+    with pytest.raises(PackageError, match=told):
+        write_bytecode(Proof(), {}, INSTALLED, work)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 # --- What an import will probably load ------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING
 from yo_dawg.disk import refuse_if_disk_full
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
-from yo_dawg.process import Command, CommandFailed, script
+from yo_dawg.process import CommandFailed
 from yo_dawg.trees import source_of, walk
+from yo_dawg.workshop.package.compiler import compile_modules
 
 if TYPE_CHECKING:
     from yo_dawg.trees import Listing
@@ -139,22 +139,9 @@ def run_compiler(
     Returns what ``bytecode_digest`` says of the bytecode.  Raises PackageError if that fails other than by what
     they hold.
     """
-    answer = work.space.root / "compiled.json"
-    answer.unlink(missing_ok=True)
-    question = {
-        "root": str(work.space.staging),
-        "sizes": dict(sizes),
-        "modules": modules,
-        "checked": [name for name in sizes if name not in installed.owners],
-        "workers": os.cpu_count(),
-        "answer": str(answer),
-    }
-    if not sizes:
-        return {}
-    compiler = script("yo_dawg.workshop.package.compiler", "-S")
+    own = {name for name in sizes if name not in installed.owners}
     try:
-        work.shell.run(Command(compiler, work.space.root, stdin=json.dumps(question).encode()))
-        return dict(json.loads(answer.read_bytes()))
+        return compile_modules(str(work.space.staging), sizes, modules, own)
     except CommandFailed as error:
         refuse_if_disk_full(error, work.space)
         raise PackageError(f"Cannot compile the package: the compiler {error.ending}.{error.quoted_tail}") from None

@@ -1,10 +1,11 @@
-"""A program that compiles modules on all processors.
+"""Compiling modules, on all processors.
 
-It is started as a file by itself (see ``process.script``), and so is there in no time.
+What parses them are processes that are forked: one that a module kills, or has fill the memory, ends alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import heapq
@@ -14,8 +15,12 @@ import marshal
 import os
 import re
 import select
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+import signal
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from yo_dawg.process import CommandFailed
 
 TEXT = re.compile(rb"\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL)
 """Examples in it import much."""
@@ -60,63 +65,98 @@ class Todo:
         return heapq.heappop(self._files)[1] if self._files else None
 
 
-def compile_modules() -> None:
-    """Compile modules, the largest first: all that are named or, of these, some and what they import.
+@dataclass(frozen=True)
+class Worker:
+    """A process that compiles one module after the other."""
 
-    No process pool: there is no /dev/shm in Lambda.
+    pid: int
+    ask: int
+    """The pipe that it is given names through, a line each."""
+    told: int
+    """The pipe that it answers through."""
+
+    def give(self, name: str) -> None:
+        """Have it compile a module."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: so its answer tells
+            os.write(self.ask, json.dumps(name).encode() + b"\n")
+
+    def answer(self) -> Any:
+        """Wait for its answer; raise CommandFailed if it ends instead, or says why it cannot give one."""
+        said = bytearray()
+        while not said.endswith(b"\n"):
+            piece = os.read(self.told, 1 << 16)
+            if not piece:
+                raise CommandFailed(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), [])
+            said += piece
+        answer = json.loads(said)
+        if isinstance(answer, str):
+            raise CommandFailed(1, [answer])
+        return answer
+
+    def end(self) -> None:
+        """End it, whatever it is at."""
+        os.close(self.ask)
+        os.close(self.told)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def compile_modules(
+    root: str, sizes: Mapping[str, int], modules: Iterable[str] | None, checked: Collection[str]
+) -> dict[str, str]:
+    """Compile modules in a folder, the largest first: all that are named or, of these, some and what they import.
+
+    Returns what ``bytecode_digest`` says of the bytecode; ``checked``: see ``compile_module``.  Raises CommandFailed.
+    No thread may run beside it, since it forks.  It takes no process pool: there is no /dev/shm in Lambda.
     """
-    job = json.load(sys.stdin)
-    workers = dict(start_worker(job["root"], set(job["checked"])) for _ in range(job["workers"]))
-    todo, made = Todo(job["sizes"], job["modules"]), dict[str, str]()
-    idle, busy = [*workers], set[int]()
-    pending = dict.fromkeys(workers, b"")
-    while True:
-        while idle and (name := todo.take()):
-            worker = idle.pop()
-            busy.add(worker)
-            os.write(workers[worker], json.dumps(name).encode() + b"\n")
-        if not busy:
-            break
-        for worker in select.select([*busy], [], [])[0]:
-            said = os.read(worker, 1 << 16)
-            if not said:
-                sys.exit(1)  # it has told why
-            pending[worker] += said
-            if said.endswith(b"\n"):
-                target, digest, modules = json.loads(pending[worker])
-                pending[worker] = b""
-                busy.remove(worker)
-                idle.append(worker)
+    todo, made = Todo(sizes, modules), dict[str, str]()
+    idle, busy = list[Worker](), dict[int, Worker]()
+    most = os.cpu_count() or 1
+    try:
+        while True:
+            while (idle or len(busy) < most) and (name := todo.take()):
+                worker = idle.pop() if idle else start_worker(root, checked)
+                busy[worker.told] = worker
+                worker.give(name)
+            if not busy:
+                return made
+            for told in select.select([*busy], [], [])[0]:
+                target, digest, imported = busy[told].answer()
+                idle.append(busy.pop(told))
                 if digest:
                     made[target] = digest
-                if job["modules"] is not None:
-                    for module in modules:
-                        todo.want(module)
-    for ask in workers.values():
-        os.write(ask, b'""\n')
-    with open(job["answer"], "x") as file:
-        json.dump(made, file)
-    for _ in workers:
-        os.wait()  # or our output would stay open
+                for module in imported if modules is not None else ():
+                    todo.want(module)
+    finally:
+        for worker in (*idle, *busy.values()):
+            worker.end()
 
 
-def start_worker(root: str, checked: set[str]) -> tuple[int, int]:
-    """Start a process that compiles one module after the other; return the pipes that it answers and is asked through.
-
-    An empty name ends it.
-    """
+def start_worker(root: str, checked: Collection[str]) -> Worker:
+    """Start a process that compiles one module after the other."""
     (asked, ask), (told, tell) = os.pipe(), os.pipe()
-    if os.fork() == 0:
-        for line in os.fdopen(asked):
-            name = json.loads(line)
-            if not name:
-                break
-            answer = compile_module(root, name, name in checked)
-            os.write(tell, json.dumps(answer).encode() + b"\n")
-        os._exit(0)
+    pid = os.fork()
+    if pid == 0:
+        os.close(ask)
+        os.close(told)
+        compile_what_is_asked(asked, tell, root, checked)
     os.close(tell)
     os.close(asked)
-    return told, ask
+    return Worker(pid, ask, told)
+
+
+def compile_what_is_asked(asked: int, tell: int, root: str, checked: Collection[str]) -> NoReturn:
+    """Compile until nobody asks any more; of an error tell in one line."""
+    gc.disable()  # there is nothing to find
+    try:
+        for line in os.fdopen(asked):
+            name = json.loads(line)
+            os.write(tell, json.dumps(compile_module(root, name, name in checked)).encode() + b"\n")
+    except BaseException as error:
+        os.write(tell, json.dumps(f"{type(error).__name__}: {error}").encode() + b"\n")
+    finally:
+        os._exit(0)
 
 
 def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
@@ -128,7 +168,6 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     names its source as Lambda will.  Version 2 of marshal writes no references: where a later one
     puts them depends on what else the process has compiled, and two builds would differ.
     """
-    gc.disable()  # there is nothing to find
     target = importlib.util.cache_from_source(name)
     with open(f"{root}/{name}", "rb") as file:
         text = file.read()
@@ -163,7 +202,3 @@ def imports_of(text: bytes, package: str) -> Iterator[str]:
         for each in COMMENT.sub("", plain or names).strip("()").split(","):
             name = each.partition(" as ")[0].strip(" \t\r\n\\")
             yield ".".join(filter(None, [imported, name]))
-
-
-if __name__ == "__main__":
-    compile_modules()

@@ -162,10 +162,10 @@ def zip_package(
     """
     installed = dependencies.installed
     with work.report.step("zip", "[7/8] compile and zip"):
+        ahead.stop()  # the compiler forks, which no thread may run beside
         compiled = write_bytecode(proven.proof, proven.laid, installed, work)
         sizes = package_sizes(compiled.files, installed.owners)
         check_size(sizes, proven.proof.layer_bytes, proven.pruned, compiled.files, installed.owners)
-        ahead.stop()
         if ahead.failure:
             work.report.detail(f"not compressed ahead: {type(ahead.failure).__name__}: {printable(str(ahead.failure))}")
         written = write_zip(compiled.files, work.files["package"], cache)
