@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from yo_dawg.digests import in_record
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import Listing, make_readable
+from yo_dawg.workshop.package_zip import on_all_processors
 
 if TYPE_CHECKING:
     from yo_dawg.workshop.deflater import Deflater
@@ -145,22 +147,31 @@ class WrittenZip:
     unzipped_bytes: int = 0
 
 
-def write_zip(listing: Listing, file: int, cache: CompressedCache) -> WrittenZip:
+def write_zip(
+    listing: Listing, file: int, cache: CompressedCache, digests: Mapping[str, str] = MappingProxyType({})
+) -> WrittenZip:
     """Zip files into an open file, in the order of their names, with one date and our own modes for all.
 
-    On all processors: what compresses lets go of Python's lock.  Lambda runs code as a user other than the files'
+    Of what the digests are given, and the cache knows, no more is read; the rest is read and compressed on all
+    processors, since what compresses lets go of Python's lock.  Lambda runs code as a user other than the files'
     owner, so everything must be readable by all: 0644, or 0755 where the owner may execute.
     Raises PackageError for names that a zip cannot hold, and OSError.
     """
     files = sorted(listing, key=lambda entry: entry[0])
+    known = {name: found for name, digest in digests.items() if (found := cache.get(digest))}
     members, total = dict[str, str](), 0
     os.ftruncate(file, 0)
     with open(os.dup(file), "wb", buffering=1 << 20) as opened, zipfile.ZipFile(opened, "w") as archive:
         opened.seek(0)
         archive.comment = cache.deflater.comment
         pool = ThreadPoolExecutor(os.cpu_count())
+        packing = in_turn(pool, functools.partial(pack, cache), [entry for entry in files if entry[0] not in known])
         try:
-            for info, digest, content in in_turn(pool, functools.partial(pack, cache), files):
+            for name, _, status in files:
+                if found := known.get(name):
+                    info, digest, content = zip_info(name, status, found.crc), digests[name], found.read()
+                else:
+                    info, digest, content = next(packing)
                 add_member(archive, info, content)
                 members[info.filename] = digest
                 total += info.file_size
@@ -175,20 +186,30 @@ Packed = tuple[zipfile.ZipInfo, str, bytes]
 def pack(cache: CompressedCache, entry: tuple[str, Path, os.stat_result]) -> Packed:
     """Return what a zip says of a file, its digest, and its compressed content."""
     name, path, _ = entry
-    info = zip_info(name, make_readable(path))
-    content = read_file(path, info.file_size)
+    status = make_readable(path)
+    content = read_file(path, status.st_size)
     digest = record_digest(content)
     if known := cache.get(digest):
-        info.CRC = known.crc
-        return info, digest, known.read()
-    info.CRC = zlib.crc32(content)
-    return info, digest, cache.deflater.deflate(content)
+        return zip_info(name, status, known.crc), digest, known.read()
+    return zip_info(name, status, zlib.crc32(content)), digest, cache.deflater.deflate(content)
+
+
+def digests_of(listing: Listing) -> dict[str, str]:
+    """Return the digest of each file's content, see ``record_digest``; raise OSError."""
+
+    def reckon(entry: tuple[str, Path, os.stat_result]) -> str:
+        name, path, _ = entry
+        return digests.setdefault(name, record_digest(read_file(path, make_readable(path).st_size)))
+
+    digests = dict[str, str]()
+    on_all_processors(reckon, listing)
+    return digests
 
 
 def read_file(path: Path, expected: int) -> bytes:
     """Return a file's content, which is to have so many bytes; raise OSError."""
     # A project's code may have put a link or a pipe in its place: neither is followed.
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as opened:
         content = opened.read(expected + 1)  # and no more, should it grow
     if len(content) != expected:
         raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
@@ -227,7 +248,7 @@ def record_digest(content: bytes) -> str:
     return in_record(hashlib.sha256(content))
 
 
-def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
+def zip_info(name: str, status: os.stat_result, crc: int) -> zipfile.ZipInfo:
     """Return what a zip says of a file; raise PackageError for a name that it cannot hold."""
     try:
         name.encode()
@@ -237,15 +258,16 @@ def zip_info(name: str, status: os.stat_result) -> zipfile.ZipInfo:
     info.create_system = 3  # Unix: the modes count
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
-    info.file_size, info.CRC = status.st_size, 0
+    info.file_size, info.CRC = status.st_size, crc
     return info
 
 
 def add_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes) -> None:
     """Write a member that is compressed already, which zipfile itself has no call for."""
     file: Any = archive.fp
-    info.header_offset, info.compress_size = file.tell(), len(content)
-    file.write(info.FileHeader(zip64=False))
+    info.header_offset, info.compress_size = archive.start_dir, len(content)
+    header = info.FileHeader(zip64=False)
+    file.write(header)
     file.write(content)
-    archive.start_dir = file.tell()
+    archive.start_dir += len(header) + len(content)
     archive.filelist.append(info)

@@ -10,9 +10,12 @@ import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from yo_dawg.trees import make_folders
 from yo_dawg.workshop.deflater import ZIP_MADE, ZLIB, Deflater
+
+T = TypeVar("T")
 
 
 class PackageZip:
@@ -53,12 +56,11 @@ class PackageZip:
         on_all_processors(lambda name: self.extract(name, f"{root}/{name}"), self.members)
 
 
-def on_all_processors(work: Callable[[str], object], names: Iterable[str]) -> bool:
-    """Do something for each name, and say whether all of it came to something true; raise what it raises.
+def on_all_processors(work: Callable[[T], object], items: Iterable[T]) -> bool:
+    """Do something for each item, and say whether all of it came to something true; raise what it raises.
 
-    Each thread has its share from the beginning: to hand them small files one by one takes longer than to write them.
+    Each thread takes the next one: to hand over small files one by one takes longer than to read or write them.
     """
-    every, threads = list(names), os.cpu_count() or 1
-    shares = [every[first::threads] for first in range(threads)]
+    todo, threads = iter([*items]), os.cpu_count() or 1  # the next of a list is taken by one thread
     with ThreadPoolExecutor(threads) as pool:
-        return all([*pool.map(lambda share: all([work(name) for name in share]), shares)])
+        return all([*pool.map(lambda _: all([work(each) for each in todo]), range(threads))])

@@ -32,6 +32,7 @@ from yo_dawg.workshop.archive import CompressingAhead
 from yo_dawg.workshop.deflater import ZLIB, Deflater
 from yo_dawg.workshop.package.__main__ import make_package
 from yo_dawg.workshop.package.bytecode import run_compiler
+from yo_dawg.workshop.package.compiler import Digests
 from yo_dawg.workshop.package.install import Installed
 from yo_dawg.workshop.package.work import Work
 from yo_dawg.workspace import put_python_on_path, workspace
@@ -108,7 +109,7 @@ def test_a_wrong_guess_makes_the_same_package(pack: Packer, monkeypatch: pytest.
 
         def compile_guess(
             listing: Listing, installed: Installed, work: Work, guess: Sequence[str] = guess
-        ) -> dict[str, str]:
+        ) -> dict[str, Digests]:
             sizes = {name: status.st_size for name, _, status in listing if name in guess}
             assert len(sizes) == len(guess), "else this shows nothing"
             return run_compiler(sizes, None, installed, work)

@@ -24,14 +24,14 @@ from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.trees import Listing, source_of, tree_files, walk
+from yo_dawg.workshop.archive import record_digest
 from yo_dawg.workshop.package import compiler
 from yo_dawg.workshop.package.bytecode import (
-    bytecode_digest,
     compile_ahead,
     lay_previous_bytecode,
     write_bytecode,
 )
-from yo_dawg.workshop.package.compiler import imports_of
+from yo_dawg.workshop.package.compiler import Digests, imports_of
 from yo_dawg.workshop.package.install import Installed
 from yo_dawg.workshop.package.prove import Proof
 from yo_dawg.workshop.package.prune import Pruned
@@ -56,7 +56,8 @@ INSTALLED = Installed((), {"pkg/__init__.py": "pkg", "pkg/idle.py": "pkg"})
 
 def previous_package(package: Path) -> PreviousPackage:
     """Return a package that was built before, and what is known of it."""
-    manifest = DependencyManifest("", None, False, INSTALLED, Pruned({}, {}), KNOWN[package])
+    ours, members = KNOWN[package]
+    manifest = DependencyManifest("", None, False, INSTALLED, Pruned({}, {}), ours, members)
     return PreviousPackage(open_zip(package), manifest)
 
 
@@ -78,18 +79,18 @@ def compiled(
             (space.staging / name).parent.mkdir(exist_ok=True)
             (space.staging / name).write_text(text, encoding="latin-1")
         work = make_work(space, Shell(child_environ(space, settings), Log(())), proof=proof, bytecode=setting)
-        laid: dict[str, str] = {}
+        laid: dict[str, Digests] = {}
         if former and setting != "none":
             laid = lay_previous_bytecode(walk(space.staging), previous_package(former), INSTALLED)
-            assert laid.keys() == KNOWN[former].keys()
+            assert laid.keys() == KNOWN[former][0]
         meddle(space.staging)
         made = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, work)
         assert made.warnings == ()
         assert same(made.files, walk(space.staging))
         sizes = package_sizes(made.files, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
-        zip_to(walk(space.staging), package := tmp / "package.zip")
-        KNOWN[package] = dict(made.digests)
+        package = tmp / "package.zip"
+        KNOWN[package] = made.ours, zip_to(walk(space.staging), package).members
         return package
 
 
@@ -98,8 +99,8 @@ def same(one: Listing, other: Listing) -> bool:
     return [(*each[:2], each[2].st_size) for each in one] == [(*each[:2], each[2].st_size) for each in other]
 
 
-KNOWN: dict[Path, dict[str, str]] = {}
-"""What write_bytecode said of each package."""
+KNOWN: dict[Path, tuple[frozenset[str], dict[str, str]]] = {}
+"""The bytecode in each package that write_bytecode said is ours, and the digests of all that is in it."""
 
 DEPENDENCIES = {f"pkg/__pycache__/__init__.{TAG}.pyc", f"pkg/__pycache__/idle.{TAG}.pyc"}
 
@@ -139,7 +140,7 @@ def plant(staging: Path) -> None:
 
 def test_planted_bytecode_does_not_come_back(tmp_path: Path) -> None:
     clean = compiled(tmp_path / "clean", "all")
-    assert KNOWN[clean].keys() == bytecode(clean) & DEPENDENCIES
+    assert KNOWN[clean][0] == bytecode(clean) & DEPENDENCIES
     for number, former in enumerate([None, clean]):
         hostile = compiled(tmp_path / f"hostile{number}", "all", former=former, meddle=plant)
         again = compiled(tmp_path / f"again{number}", "all", former=hostile)
@@ -222,7 +223,7 @@ def test_of_what_bytecode_would_make_too_large_some_goes_without(
     limit = len(FILES["app.py"]) + len("mine") + 6000
     monkeypatch.setattr("yo_dawg.workshop.package.bytecode.MAX_UNZIPPED_BYTES", limit)
     made = write_bytecode(Proof(loaded=LOADED), {}, INSTALLED, work)
-    assert made.digests == {}
+    assert made.ours == frozenset()
     assert "2 modules go without" in made.warnings[0]
     assert same(made.files, walk(space.staging))
     assert {path.name for path in space.staging.rglob("*") if path.is_file()} == {"app.py", "late.py", "mine.pyc"}
@@ -256,7 +257,7 @@ def test_what_goes_wrong_with_one_module_ends_its_process_only_and_is_told(
 ) -> None:
     compile_one = compiler.compile_module
 
-    def failing(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
+    def failing(root: str, name: str, is_checked: bool) -> tuple[str, Digests | None, list[str]]:
         if name == "bad.py":
             what()
         return compile_one(root, name, is_checked)
@@ -330,8 +331,8 @@ def compiled_ahead(make: Callable[..., Work], files: dict[str, str], *handlers: 
     made = compile_ahead(walk(lay_out(staging, files)), Installed((), {}), work)
     now = {name for name, _ in tree_files(staging)}
     assert made.keys() == {name for name in now if name.endswith(".pyc")} - files.keys()
-    for name, digest in made.items():
-        assert bytecode_digest(staging / source_of(name), (staging / name).read_bytes()) == digest
+    for name, digests in made.items():
+        assert digests == tuple(record_digest((staging / each).read_bytes()) for each in (source_of(name), name))
     return {*map(source_of, made)}
 
 

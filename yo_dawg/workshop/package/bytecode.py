@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yo_dawg.disk import refuse_if_disk_full
@@ -16,7 +14,9 @@ from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.process import CommandFailed
 from yo_dawg.trees import source_of, walk
-from yo_dawg.workshop.package.compiler import compile_modules
+from yo_dawg.workshop.archive import digests_of, record_digest
+from yo_dawg.workshop.package.compiler import Digests, compile_modules
+from yo_dawg.workshop.package_zip import on_all_processors
 
 if TYPE_CHECKING:
     from yo_dawg.trees import Listing
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from yo_dawg.workshop.package.work import Work
 
 
-def compile_ahead(listing: Listing, installed: Installed, work: Work) -> dict[str, str]:
-    """Compile on all processors what the proof would else compile on one; return what ``bytecode_digest`` says of it.
+def compile_ahead(listing: Listing, installed: Installed, work: Work) -> dict[str, Digests]:
+    """Compile on all processors what the proof would else compile on one; return its digests.
 
     What that is is a guess: what the handlers' modules import, and what these do, as the bytecode says; but what has
     bytecode was loaded before, with all that it imports.  Only the proof can tell, and of what it does not load
@@ -47,36 +47,40 @@ def compile_ahead(listing: Listing, installed: Installed, work: Work) -> dict[st
         return {}
 
 
-def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed: Installed) -> dict[str, str]:
+def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed: Installed) -> dict[str, Digests]:
     """Lay the bytecode that we made for the previous package beside sources that are the same; return the digests.
 
     The proof is quicker by it; what of it the package does not need is taken away again.  Bytecode is
     what runs, and nobody reads it: what the project's code made, or has put in the place of ours, must
     not come back once the project is clean.
     """
-    laid: dict[str, str] = {}
+    zipped, members = previous.zipped, previous.manifest.members
     files = {name: path for name, path, _ in listing}
-    for name, digest in previous.manifest.compiled.items():
-        source = files.get(source_of(name))
-        if source is None or source_of(name) not in installed.owners or name in files:
-            continue
+    laid: dict[str, Digests] = {}
+
+    def lay(name: str) -> None:
+        source = files[source_of(name)]
         target = importlib.util.cache_from_source(str(source))
-        is_of_this_python = os.path.basename(target) == os.path.basename(name)
-        if not is_of_this_python or name not in previous.zipped.members or os.path.islink(os.path.dirname(target)):
-            continue
-        content = previous.zipped.read(name)
+        if os.path.basename(target) != os.path.basename(name) or os.path.islink(os.path.dirname(target)):
+            return  # it is of another Python
+        content, digests = zipped.read(name), (members[source_of(name)], members[name])
         is_unchecked = content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
-        if is_unchecked and bytecode_digest(source, content) == digest:
+        if is_unchecked and (record_digest(source.read_bytes()), record_digest(content)) == digests:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "xb") as file:
                 file.write(content)
-            laid[name] = digest
+            laid[name] = digests
+
+    sources = files.keys() & installed.owners.keys() & members.keys()
+    on_all_processors(
+        lay,
+        [
+            name
+            for name in previous.manifest.compiled & zipped.members.keys() & members.keys() - files.keys()
+            if source_of(name) in sources
+        ],
+    )
     return laid
-
-
-def bytecode_digest(source: Path, content: bytes) -> str:
-    """Return the SHA-256, in hex, of a module and its bytecode."""
-    return hashlib.sha256(hashlib.sha256(source.read_bytes()).digest() + content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,13 @@ class Compiled:
 
     files: Listing
     digests: Mapping[str, str]
-    """What ``bytecode_digest`` says of the bytecode that we made for dependencies, now or before."""
+    """Of the files' content, see ``record_digest``, as far as it was reckoned."""
+    ours: frozenset[str]
+    """The bytecode that we made for dependencies, now or before."""
     warnings: tuple[str, ...] = ()
 
 
-def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, work: Work) -> Compiled:
+def write_bytecode(proof: Proof, laid: Mapping[str, Digests], installed: Installed, work: Work) -> Compiled:
     """Compile the modules that the handler's import has loaded, so that a first start is as quick as a second.
 
     Those are a third of all, in bytes; with bytecode = all, or without a proof, it is every one.
@@ -99,21 +105,22 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
     space, setting = work.space, work.job.bytecode
     listing = walk(space.staging)
     if setting == "none":
-        return Compiled(listing, {})
+        return Compiled(listing, {}, frozenset())
     files = {name: (path, status) for name, path, status in listing}
     every = setting == "all" or work.job.proof == "off"
     names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
-    wanted = {importlib.util.cache_from_source(name): files[name][0] for name in names}
-    digests: dict[str, str] = {}
-    for name in laid.keys() & files.keys():
-        if name in wanted and bytecode_digest(wanted[name], files[name][0].read_bytes()) == laid[name]:
-            digests[name] = laid[name]
-        else:
-            files.pop(name)[0].unlink()
+    wanted = {importlib.util.cache_from_source(name) for name in names}
+    for name in (laid.keys() & files.keys()) - wanted:
+        files.pop(name)[0].unlink()
+    digests = digests_of([(name, *each) for name, each in files.items()])
+    ours = {name for name in laid.keys() & files.keys() if (digests[source_of(name)], digests[name]) == laid[name]}
+    for name in (laid.keys() & files.keys()) - ours:  # the import has put others in their place
+        files.pop(name)[0].unlink()
+        del digests[name]
     before = files.keys() - laid.keys()
     missing = [name for name in names if importlib.util.cache_from_source(name) not in files]
     if missing:
-        digests |= run_compiler({name: files[name][1].st_size for name in missing}, None, installed, work)
+        ours |= run_compiler({name: files[name][1].st_size for name in missing}, None, installed, work).keys()
         files = {name: (path, status) for name, path, status in walk(space.staging)}
     total = sum(status.st_size for _, status in files.values()) + proof.layer_bytes
     over, left_out = total - MAX_UNZIPPED_BYTES, 0
@@ -123,21 +130,21 @@ def write_bytecode(proof: Proof, laid: Mapping[str, str], installed: Installed, 
             path.unlink()
             over, left_out = over - status.st_size, left_out + 1
     told = f"{total:,} bytes, more than Lambda takes: {left_out} modules go without"
-    ours = {name: digest for name, digest in sorted(digests.items()) if source_of(name) in installed.owners}
     return Compiled(
         files=[(name, *each) for name, each in files.items()],
-        digests={name: digest for name, digest in ours.items() if name in files},
+        digests=digests,
+        ours=frozenset(name for name in ours & files.keys() if source_of(name) in installed.owners),
         warnings=(f"with all bytecode the package would unzip to {told}",) if left_out else (),
     )
 
 
 def run_compiler(
     sizes: Mapping[str, int], modules: Sequence[str] | None, installed: Installed, work: Work
-) -> dict[str, str]:
+) -> dict[str, Digests]:
     """Compile modules in staging, by the bytes of each, or those of them that some of them import.
 
-    Returns what ``bytecode_digest`` says of the bytecode.  Raises PackageError if that fails other than by what
-    they hold.
+    Returns, for each file of bytecode, the digests of its source and of itself.  Raises PackageError if that fails
+    other than by what they hold.
     """
     own = {name for name in sizes if name not in installed.owners}
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
 import heapq
 import importlib.util
 import json
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from yo_dawg.process import CommandFailed
+from yo_dawg.workshop.archive import record_digest
 
 TEXT = re.compile(rb"\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL)
 """Examples in it import much."""
@@ -36,6 +36,9 @@ IMPORT = re.compile(
 """With bounds, so that no text, however it was made, takes longer than its length."""
 
 COMMENT = re.compile(r"#.*")
+
+Digests = tuple[str, str]
+"""Of a module and of its bytecode, see ``record_digest``."""
 
 
 class Todo:
@@ -104,13 +107,14 @@ class Worker:
 
 def compile_modules(
     root: str, sizes: Mapping[str, int], modules: Iterable[str] | None, checked: Collection[str]
-) -> dict[str, str]:
+) -> dict[str, Digests]:
     """Compile modules in a folder, the largest first: all that are named or, of these, some and what they import.
 
-    Returns what ``bytecode_digest`` says of the bytecode; ``checked``: see ``compile_module``.  Raises CommandFailed.
+    Returns, for each file of bytecode, the digests of its source and of itself.  ``checked``: see ``compile_module``.
+    Raises CommandFailed.
     No thread may run beside it, since it forks.  It takes no process pool: there is no /dev/shm in Lambda.
     """
-    todo, made = Todo(sizes, modules), dict[str, str]()
+    todo, made = Todo(sizes, modules), dict[str, Digests]()
     idle, busy = list[Worker](), dict[int, Worker]()
     most = os.cpu_count() or 1
     try:
@@ -122,10 +126,10 @@ def compile_modules(
             if not busy:
                 return made
             for told in select.select([*busy], [], [])[0]:
-                target, digest, imported = busy[told].answer()
+                target, digests, imported = busy[told].answer()
                 idle.append(busy.pop(told))
-                if digest:
-                    made[target] = digest
+                if digests:
+                    made[target] = (digests[0], digests[1])
                 for module in imported if modules is not None else ():
                     todo.want(module)
     finally:
@@ -159,8 +163,8 @@ def compile_what_is_asked(asked: int, tell: int, root: str, checked: Collection[
         os._exit(0)
 
 
-def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, list[str]]:
-    """Compile a module in a folder; return its bytecode's name and ``bytecode_digest``, and what it imports.
+def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, Digests | None, list[str]]:
+    """Compile a module in a folder; return its bytecode's name, the digests of both, and what it imports.
 
     The bytecode of dependencies is never checked against its source ("unchecked"): a check by date would
     always fail, since all files in a package have one date.  That of the project's own modules is,
@@ -174,7 +178,7 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     try:
         code = compile(text, f"/var/task/{name}", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return target, "", []  # a template, or Python of another age: nobody imports it
+        return target, None, []  # a template, or Python of another age: nobody imports it
     try:
         content = marshal.dumps(code, 2)
     except ValueError:
@@ -185,7 +189,7 @@ def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, str, li
     with open(f"{root}/{target}", "xb") as file:
         file.write(content)
     imported = [*imports_of(text, name.rpartition("/")[0].replace("/", "."))]
-    return target, hashlib.sha256(hashlib.sha256(text).digest() + content).hexdigest(), imported
+    return target, (record_digest(text), record_digest(content)), imported
 
 
 def imports_of(text: bytes, package: str) -> Iterator[str]:

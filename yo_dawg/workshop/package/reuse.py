@@ -63,8 +63,8 @@ class DependencyManifest:
     """Whether the index has no say: each version is spelled out."""
     installed: Installed
     pruned: Pruned
-    compiled: Mapping[str, str] = field(default_factory=dict)
-    """For each file of bytecode that we made for dependencies, what ``bytecode_digest`` says of it."""
+    compiled: frozenset[str] = frozenset()
+    """The files of bytecode that we made for dependencies."""
     members: Mapping[str, str] = field(default_factory=dict)
     """For each file in the package the digest of its content, see ``record_digest``."""
 
@@ -72,7 +72,7 @@ class DependencyManifest:
         """Return what JSON can hold of it."""
         installed = {**vars(self.installed), "provided": sorted(self.installed.provided)}
         pruned = {"taken": dict(self.pruned.taken), "kept": dict(self.pruned.kept)}
-        return {**vars(self), "installed": installed, "pruned": pruned}
+        return {**vars(self), "installed": installed, "pruned": pruned, "compiled": sorted(self.compiled)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DependencyManifest:
@@ -80,7 +80,9 @@ class DependencyManifest:
         installed = {**value["installed"], "names": tuple(value["installed"]["names"])}
         installed["provided"] = frozenset(installed["provided"])
         taken = {name: PrunedFile(*each) for name, each in value["pruned"]["taken"].items()}
-        return cls(**{**value, "installed": Installed(**installed), "pruned": Pruned(taken, value["pruned"]["kept"])})
+        pruned = Pruned(taken, value["pruned"]["kept"])
+        compiled = frozenset(value["compiled"])
+        return cls(**{**value, "installed": Installed(**installed), "pruned": pruned, "compiled": compiled})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from yo_dawg.text import printable, size
 from yo_dawg.trees import walk
 from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, WrittenZip, write_zip
 from yo_dawg.workshop.package.bytecode import compile_ahead, lay_previous_bytecode, write_bytecode
+from yo_dawg.workshop.package.compiler import Digests
 from yo_dawg.workshop.package.install import Installed, Installer, leave_to_runtime, look_at_installed
 from yo_dawg.workshop.package.prove import Proof, prove_all
 from yo_dawg.workshop.package.prune import Pruned, keep_imported, prune
@@ -91,7 +92,7 @@ class Staging:
 
     pruned: Pruned
     """What lies aside, the project's own files that were left out among it."""
-    laid: Mapping[str, str]
+    laid: Mapping[str, Digests]
     """The bytecode of the package before that was laid, see ``lay_previous_bytecode``."""
     told: Staged
     """What is told of the project's files."""
@@ -122,8 +123,8 @@ class Proven:
     proof: Proof
     """Of all of them together."""
     pruned: Pruned
-    laid: Mapping[str, str]
-    """Bytecode that lies in staging, and what ``bytecode_digest`` said of it."""
+    laid: Mapping[str, Digests]
+    """Bytecode that lies in staging, and the digests of its source and of itself."""
     warnings: Sequence[str]
 
 
@@ -168,10 +169,10 @@ def zip_package(
         check_size(sizes, proven.proof.layer_bytes, proven.pruned, compiled.files, installed.owners)
         if ahead.failure:
             work.report.detail(f"not compressed ahead: {type(ahead.failure).__name__}: {printable(str(ahead.failure))}")
-        written = write_zip(compiled.files, work.files["package"], cache)
+        written = write_zip(compiled.files, work.files["package"], cache, compiled.digests)
         zipped = os.fstat(work.files["package"]).st_size
         work.report.detail(f"{len(written.members)} files, {size(written.unzipped_bytes)}, zipped {size(zipped)}")
-    manifest = replace(dependencies.manifest, compiled=compiled.digests, members=written.members)
+    manifest = replace(dependencies.manifest, compiled=compiled.ours, members=written.members)
     return written, sizes, manifest, compiled.warnings
 
 
