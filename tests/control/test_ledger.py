@@ -132,6 +132,22 @@ def test_a_write_whose_answer_was_lost_counts_once(store: Store, account: Embedd
     assert ledger(store, "2").acquire() is None
 
 
+def test_who_has_written_it_need_not_read_it_again(store: Store, account: EmbeddedAWS) -> None:
+    asked: list[str] = []
+
+    def note(service: str, request: str) -> None:
+        if service == "s3":
+            asked.append(request.partition(" ")[0])
+
+    account.fault = note
+    mine = ledger(store, "1")
+    mine.acquire()
+    mine.note(ref="main")
+    mine.release(status="ok")
+    assert asked == ["GET", "PUT", "PUT", "PUT"]
+    assert history(store) == [("1", "ok")]
+
+
 def test_s3_that_is_busy_with_another_writer_is_asked_again(store: Store, account: EmbeddedAWS) -> None:
     told: list[str] = []
 

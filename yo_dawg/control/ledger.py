@@ -95,6 +95,8 @@ class Ledger:
         self.history: tuple[BuildRecord, ...] = ()
         """What was built before, the newest first: who holds the ledger need not read it again."""
         self._store = store
+        self._written: tuple[LedgerState, str] | None = None
+        """What we wrote last, and its ETag: unless somebody else has written since, which S3 tells, it says that."""
 
     def read(self) -> tuple[LedgerState, str | None]:
         """Return what it says, and the ETag with which it may be replaced."""
@@ -115,12 +117,15 @@ class Ledger:
         """Change what it says, again and again until nobody got in between; return what it says then."""
         pause = 0.05
         while True:
-            state, etag = self.read()
+            state, etag = self._written or self.read()
+            self._written = None
             new = change(state)
             if new is None:
                 return state
             value = {"holder": new.holder and vars(new.holder), "history": [vars(each) for each in new.history]}
-            if self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag):
+            stored = self._store.replace(ledger_key(self.function), json.dumps(value, indent=1).encode(), etag)
+            if stored is not None:
+                self._written = (new, stored) if stored else None
                 return new
             time.sleep(pause)  # S3 may be at another write of it
             pause = min(2 * pause, 1.0)

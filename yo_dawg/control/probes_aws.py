@@ -36,10 +36,10 @@ def check_writes(job: Job) -> str:
     """
     store, key = job.store, f"builds/{job.builder.name}/doctor-{job.builder.request_id}.json"
     content = json.dumps({"written by": "doctor", "may be deleted": True}).encode()
-    if not store.replace(key, content, None):
+    if store.replace(key, content, None) is None:
         raise ConfigError(f"S3 would not write {store.uri(key)}, which is not there, if it is not there (IfNoneMatch).")
     try:
-        if store.replace(key, content, None):
+        if store.replace(key, content, None) is not None:
             raise ConfigError(
                 f"S3 has overwritten {store.uri(key)} though it was told not to (IfNoneMatch): two builds of a "
                 "function could not be kept apart. Use a bucket of the real S3."

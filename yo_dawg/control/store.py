@@ -121,23 +121,24 @@ class Store:
             found = self._ask(self.s3.get_object, key)
             return found and (found["Body"].read(), found["ETag"])
 
-    def replace(self, key: str, content: bytes, etag: str | None) -> bool:
-        """Store a small object if it is still the one with this ETag, or still missing (None); say whether it was.
+    def replace(self, key: str, content: bytes, etag: str | None) -> str | None:
+        """Store a small object if it is still the one with this ETag, or still missing (None).
 
-        S3 compares and writes in one step (the S3 user guide, "conditional writes").
+        Returns its new ETag, "" if S3 does not say; None if it was not.  S3 compares and writes in one step (the S3
+        user guide, "conditional writes").
         """
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         with self._says(f"write {self.uri(key)}"):
             try:
-                self.s3.put_object(
+                stored = self.s3.put_object(
                     **self._where(key), **condition, Body=content, ContentType="application/json",
                     ChecksumSHA256=in_base64(hashlib.sha256(content)),
                 )  # fmt: skip
             except self.s3.exceptions.ClientError as error:
                 if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
-                    return False
+                    return None
                 raise
-        return True
+        return str(stored.get("ETag", ""))
 
     def encryption(self, key: str) -> str:
         """Say how S3 encrypts an object."""
