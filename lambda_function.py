@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, Any
 
 from yo_dawg.builder import Builder
 from yo_dawg.control.archives import ARCHIVES
-from yo_dawg.control.clients import make_clients
+from yo_dawg.control.clients import clients_for
 from yo_dawg.control.deploy import deploy_all, rehearse
 from yo_dawg.control.doctor import examine
 from yo_dawg.control.functions import check_deployable, look_at_target, preflight
@@ -254,7 +254,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             workshop = Workshop(shell, space)
             if isinstance(request, BuildRequest):  # they get ready while boto3 is imported
                 workshop.start(*(["look"] if can_look(settings.base_url, request.ref) else []), "git")
-            aws = make_clients()
+            aws = clients_for(settings.access)
             store = Store(aws.s3, settings.bucket, builder.name, builder.account)
             job = Job(settings, builder, space, log, shell, aws, store, workshop)
             return run_action(request, job, context)

@@ -65,7 +65,7 @@ def test_a_refusal_costs_nothing(
 ) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(f"YO_DAWG_{name}", value)
-    for name in ("make_clients", "workspace", "kill_leftovers", "protect_process", "Shell"):
+    for name in ("clients_for", "workspace", "kill_leftovers", "protect_process", "Shell"):
         monkeypatch.setattr(lambda_function, name, lambda *_, **__: pytest.fail("some work was done"))
     with pytest.raises(error_type, match=words):
         lambda_handler(event, Context("arn:aws:lambda:us-east-1:123456789012:function:yo-dawg"))

@@ -52,7 +52,7 @@ InvalidRuntime RuntimeAliasDeleted RuntimeVersionDeleted CodeArtifactUserFailed 
 
 @dataclass(frozen=True)
 class Aws:
-    """The clients, made once per invocation."""
+    """The clients."""
 
     s3: Any
     functions: Any
@@ -68,6 +68,16 @@ class Aws:
     def tags(self) -> Any:
         """The tags of all that there is."""
         return self.make("resourcegroupstaggingapi")
+
+
+@functools.lru_cache(maxsize=1)
+def clients_for(_access: tuple[str, ...]) -> Aws:
+    """Return the clients for what ``Settings.access`` says, which an environment keeps, with their open connections.
+
+    Several threads may use them at a time.  ("Initialize SDK clients outside of the function handler": AWS's best
+    practices for Lambda.)
+    """
+    return make_clients()
 
 
 def make_clients() -> Aws:
