@@ -198,8 +198,10 @@ def digests_of(listing: Listing) -> dict[str, str]:
     """Return the digest of each file's content, see ``record_digest``; raise OSError."""
 
     def reckon(entry: tuple[str, Path, os.stat_result]) -> str:
-        name, path, _ = entry
-        return digests.setdefault(name, record_digest(read_file(path, make_readable(path).st_size)))
+        name, path, status = entry
+        if not status.st_mode & stat.S_IRUSR:
+            make_readable(path)
+        return digests.setdefault(name, record_digest(read_file(path, status.st_size)))
 
     digests = dict[str, str]()
     on_all_processors(reckon, listing)
@@ -209,8 +211,11 @@ def digests_of(listing: Listing) -> dict[str, str]:
 def read_file(path: Path, expected: int) -> bytes:
     """Return a file's content, which is to have so many bytes; raise OSError."""
     # A project's code may have put a link or a pipe in its place: neither is followed.
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as opened:
-        content = opened.read(expected + 1)  # and no more, should it grow
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        content = os.read(file, expected + 1)  # and no more, should it grow
+    finally:
+        os.close(file)
     if len(content) != expected:
         raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
     return content

@@ -16,7 +16,6 @@ from yo_dawg.process import CommandFailed
 from yo_dawg.trees import source_of, walk
 from yo_dawg.workshop.archive import digests_of, record_digest
 from yo_dawg.workshop.package.compiler import Digests, compile_modules
-from yo_dawg.workshop.package_zip import on_all_processors
 
 if TYPE_CHECKING:
     from yo_dawg.trees import Listing
@@ -57,29 +56,21 @@ def lay_previous_bytecode(listing: Listing, previous: PreviousPackage, installed
     zipped, members = previous.zipped, previous.manifest.members
     files = {name: path for name, path, _ in listing}
     laid: dict[str, Digests] = {}
-
-    def lay(name: str) -> None:
-        source = files[source_of(name)]
-        target = importlib.util.cache_from_source(str(source))
-        if os.path.basename(target) != os.path.basename(name) or os.path.islink(os.path.dirname(target)):
-            return  # it is of another Python
-        content, digests = zipped.read(name), (members[source_of(name)], members[name])
+    for name in previous.manifest.compiled & zipped.members.keys() & members.keys() - files.keys():
+        module = source_of(name)
+        if module not in installed.owners or module not in files or module not in members:
+            continue
+        target = importlib.util.cache_from_source(str(files[module]))
+        is_of_this_python = os.path.basename(target) == os.path.basename(name)
+        if not is_of_this_python or os.path.islink(os.path.dirname(target)):
+            continue
+        content, digests = zipped.read(name), (members[module], members[name])
         is_unchecked = content.startswith(importlib.util.MAGIC_NUMBER + b"\1\0\0\0")
-        if is_unchecked and (record_digest(source.read_bytes()), record_digest(content)) == digests:
+        if is_unchecked and (record_digest(files[module].read_bytes()), record_digest(content)) == digests:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "xb") as file:
                 file.write(content)
             laid[name] = digests
-
-    sources = files.keys() & installed.owners.keys() & members.keys()
-    on_all_processors(
-        lay,
-        [
-            name
-            for name in previous.manifest.compiled & zipped.members.keys() & members.keys() - files.keys()
-            if source_of(name) in sources
-        ],
-    )
     return laid
 
 
