@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import io
 import os
@@ -24,10 +23,6 @@ import deflate
 UNZIPPED_LIMIT = 262_144_000
 ZIPPED_LIMIT = 52_428_800
 """The limit of a package inside a request; one from S3 has only the unzipped limit."""
-
-
-LARGE = 1 << 18
-"""What is smaller is read sooner than handed to another thread."""
 
 
 class BadPackage(Exception):
@@ -109,13 +104,7 @@ def unzipped_size(content: bytes) -> int:
             if size >= UNZIPPED_LIMIT:
                 raise BadPackage(f"Unzipped size must be smaller than {UNZIPPED_LIMIT} bytes")
             list(entries(archive))  # which refuses bad names
-            small = [info for info in archive.infolist() if info.file_size <= LARGE]
-            large = [info for info in archive.infolist() if info.file_size > LARGE]
-            with ThreadPoolExecutor() as pool:
-                reading = pool.map(functools.partial(read_through, content), large)
-                for info in small:
-                    read_through(content, info)
-                list(reading)  # which raises what they have raised
+            read_all(content, sorted(archive.infolist(), key=lambda info: -info.file_size))
     except (
         zipfile.BadZipFile,
         deflate.DeflateError,
@@ -128,6 +117,18 @@ def unzipped_size(content: bytes) -> int:
     if size == 0:
         raise BadPackage("Uploaded file must be a non-empty zip")
     return size
+
+
+def read_all(content: bytes, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Read members whole on all processors, the next one each; see ``read_through``."""
+    todo, threads = iter(members), os.cpu_count() or 1
+
+    def read(_: int) -> None:
+        for info in todo:
+            read_through(content, info)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, range(threads)))  # which raises what they have raised
 
 
 def read_through(content: bytes, info: zipfile.ZipInfo) -> None:
