@@ -348,6 +348,19 @@ def test_what_was_touched_meanwhile_ships_as_it_is_though_it_looks_the_same(tmp_
         assert archive.testzip() is None
 
 
+def test_what_the_package_before_had_is_not_read_ahead(tree: Path, tmp_path: Path) -> None:
+    """By name and size; where that is wrong it is compressed all the same, by who writes the zip."""
+    lay_out(tree, {"same": "same", "changed": "before", "grown": "grown"})
+    written = zip_to(walk(tree), tmp_path / "1.zip")
+    lay_out(tree, {"changed": "after!", "grown": "has grown", "new": "new"})
+    cache, deflated = spying()
+    cache.add_package(open_zip(tmp_path / "1.zip"), written.members)
+    Ahead(tree, cache)
+    assert sorted(deflated) == [b"has grown", b"new"]
+    assert zip_tree(tree, tmp_path / "2.zip", cache) == zip_tree(tree, tmp_path / "3.zip")
+    assert sorted(deflated) == [b"after!", b"has grown", b"new"]
+
+
 def test_what_is_gone_by_the_time_holds_up_nothing(tree: Path) -> None:
     """Bytecode of the guess, say, that the handler does not load; and nobody ever writes into the pipe."""
     lay_out(tree, {"folder": "folder", "gone": "gone", "grown": "grown", "pipe": "pipe", "there": "there"})

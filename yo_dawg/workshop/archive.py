@@ -58,6 +58,7 @@ class CompressedCache:
         """Begin with nothing; what is to be compressed, this does."""
         self.deflater = deflater
         self._known: dict[str, Compressed] = {}
+        self._sizes: dict[str, int] = {}
 
     def add_package(self, package: PackageZip, digests: Mapping[str, str]) -> None:
         """Add the members of a zip, of which the digests are known, if the same deflater made it."""
@@ -65,10 +66,15 @@ class CompressedCache:
             for name in digests.keys() & package.members.keys():
                 read = functools.partial(package.compressed, name)
                 self._known[digests[name]] = Compressed(read, package.members[name].CRC)
+                self._sizes[name] = package.members[name].file_size
 
     def add(self, digest: str, read: Callable[[], bytes], crc: int) -> None:
         """Add one compressed content."""
         self._known[digest] = Compressed(read, crc)
+
+    def is_likely(self, name: str, size: int) -> bool:
+        """Say whether a package that was added has a file of this name and size: most likely it is the same one."""
+        return self._sizes.get(name) == size
 
     def get(self, digest: str) -> Compressed | None:
         """Return the compressed content of this digest."""
@@ -101,8 +107,12 @@ class CompressingAhead:
         self.stop()
 
     def start(self, listing: Listing) -> None:
-        """Begin with these files, the largest first; not with more than Lambda takes, or than the disk has room for."""
-        files = sorted(listing, key=lambda entry: -entry[2].st_size)
+        """Begin with those of these files that are likely new, the largest first.
+
+        Not with more than Lambda takes, or than the disk has room for.
+        """
+        new = [entry for entry in listing if not self._cache.is_likely(entry[0], entry[2].st_size)]
+        files = sorted(new, key=lambda entry: -entry[2].st_size)
         total = sum(status.st_size for _, _, status in files)
         if total > MAX_UNZIPPED_BYTES or shutil.disk_usage(self._spool).free < 2 * total:
             return
