@@ -113,6 +113,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     names = [function_name(each) for each in request.functions]
     found = [look_at_target(job.aws, name, job.builder) for name in names]
     manifest = None if request.force else read_manifest(found[0], job)
+    if manifest and manifest.pinned and can_look(job.settings.base_url, request.ref):
+        job.workshop.start("look")  # it gets ready meanwhile
 
     take_ledgers(names, request, job)
     recover(job)
@@ -252,8 +254,8 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         put_python_on_path(space)
         with contextlib.closing(Shell(child_environ(space, settings), log)) as shell:
             workshop = Workshop(shell, space)
-            if isinstance(request, BuildRequest):  # they get ready while boto3 is imported
-                workshop.start(*(["look"] if can_look(settings.base_url, request.ref) else []), "git")
+            if isinstance(request, BuildRequest):  # it gets ready while boto3 is imported
+                workshop.start("git")
             aws = clients_for(settings.access)
             store = Store(aws.s3, settings.bucket, builder.name, builder.account)
             job = Job(settings, builder, space, log, shell, aws, store, workshop)

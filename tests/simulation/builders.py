@@ -130,7 +130,7 @@ def act(actor: Actor) -> None:
         asked.log_stream, until=world.now + actor.skew + SECONDS, came=world.now + actor.skew,
     )  # fmt: skip
     aws = Aws(world.s3, world.functions, make=unexpected)
-    workshop = SimpleNamespace(close=nothing)
+    workshop = SimpleNamespace(start=nothing, close=nothing)
     job = Job(
         SETTINGS, me, SPACE, QuietLog(), cast(Any, SHELL), aws, Store(world.s3, BUCKET, NAME, ACCOUNT),
         cast(Any, workshop),
