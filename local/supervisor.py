@@ -26,6 +26,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -37,6 +38,9 @@ TELEMETRY = 3
 
 # How often the memory of the sandbox is added up while a runtime works. Two processes cost 0.1 ms.
 WATCH_SECONDS = 0.1
+
+# Seconds that threads may take to stop, which a disk may hold up.
+LONGEST_STOP = 5.0
 
 
 def prctl(option: int, value: int) -> None:
@@ -58,6 +62,18 @@ def process_fields(pid: int) -> dict[str, int]:
     except OSError:
         return {}
     return fields
+
+
+def has_stopped(pid: int) -> bool:
+    """Say whether no thread of a process runs, or will once it has a processor."""
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8", errors="replace") as status:
+                if any(line.startswith("State:") and line.split()[1] in "RSD" for line in status):
+                    return False
+    except OSError:  # it is gone, or this is macOS
+        pass
+    return True
 
 
 def descendants() -> dict[int, dict[str, int]]:
@@ -265,6 +281,10 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGSTOP)
             stopped |= more
+        # A thread that is in the midst of a write ends that first, and may wait for a processor to do so.
+        until = time.monotonic() + LONGEST_STOP
+        while not all(map(has_stopped, stopped)) and time.monotonic() < until:
+            time.sleep(0.001)
         self.watching = False
         self.tell("frozen")
 
