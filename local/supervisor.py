@@ -65,11 +65,14 @@ def process_fields(pid: int) -> dict[str, int]:
 
 
 def has_stopped(pid: int) -> bool:
-    """Say whether no thread of a process runs, or will once it has a processor."""
+    """Say whether no thread of a process runs, or will once it has a processor.
+
+    One that waits for what cannot be interrupted (D) may wait for a process that was stopped: see vfork(2).
+    """
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8", errors="replace") as status:
-                if any(line.startswith("State:") and line.split()[1] in "RSD" for line in status):
+                if any(line.startswith("State:") and line.split()[1] in "RS" for line in status):
                     return False
     except OSError:  # it is gone, or this is macOS
         pass
