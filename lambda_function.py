@@ -54,7 +54,7 @@ from yo_dawg.control.clients import clients_for
 from yo_dawg.control.deploy import deploy_all, rehearse
 from yo_dawg.control.doctor import examine
 from yo_dawg.control.functions import check_deployable, look_at_target, preflight
-from yo_dawg.control.git import can_look, clone, look_at_ref
+from yo_dawg.control.git import clone, look_at_ref, prepare_to_look
 from yo_dawg.control.job import Job
 from yo_dawg.control.manifests import Manifest, build_inputs, may_be_unchanged, read_manifest, store_manifest
 from yo_dawg.control.models import check_models
@@ -113,8 +113,8 @@ def build(request: BuildRequest, job: Job) -> dict[str, Any]:
     names = [function_name(each) for each in request.functions]
     found = [look_at_target(job.aws, name, job.builder) for name in names]
     manifest = None if request.force else read_manifest(found[0], job)
-    if manifest and manifest.pinned and can_look(job.settings.base_url, request.ref):
-        job.workshop.start("look")  # it gets ready meanwhile
+    if manifest and manifest.pinned and not request.dry_run:
+        prepare_to_look(request, job)
 
     take_ledgers(names, request, job)
     recover(job)
@@ -256,7 +256,11 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             workshop = Workshop(shell, space)
             if isinstance(request, BuildRequest):  # it gets ready while boto3 is imported
                 workshop.start("git")
-            aws = clients_for(settings.access)
+            aws = clients_for(settings.endpoint)
             store = Store(aws.s3, settings.bucket, builder.name, builder.account)
             job = Job(settings, builder, space, log, shell, aws, store, workshop)
-            return run_action(request, job, context)
+            try:
+                return run_action(request, job, context)
+            except BaseException:
+                clients_for.cache_clear()
+                raise

@@ -26,7 +26,9 @@ from tests.support.account import Context
 from tests.support.embedded import small_zip
 from tests.support.yard import EVENT, HANDLER, LIBRARY, TOKEN, Yard, another_invocation, lay_toolchain, put_toolchain
 from yo_dawg.builder import Builder
+from yo_dawg.control.clients import Aws, clients_for, make_clients
 from yo_dawg.control.store import Store
+from yo_dawg.control.workshop import Workshop
 from yo_dawg.errors import (
     BuildScriptError,
     ConfigError,
@@ -69,6 +71,54 @@ def test_a_refusal_costs_nothing(
         monkeypatch.setattr(lambda_function, name, lambda *_, **__: pytest.fail("some work was done"))
     with pytest.raises(error_type, match=words):
         lambda_handler(event, Context("arn:aws:lambda:us-east-1:123456789012:function:yo-dawg"))
+
+
+# --- What an environment keeps ------------------------------------------------------------------------------
+
+
+def test_an_environment_keeps_its_clients_until_an_invocation_fails(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Aws] = []
+
+    def make() -> Aws:
+        made.append(make_clients())
+        return made[-1]
+
+    monkeypatch.setattr("yo_dawg.control.clients.make_clients", make)
+    yard.add_project({"app.py": HANDLER})
+    yard.build()
+    yard.build(force=True)
+    assert len(made) == 1
+    with pytest.raises(SourceError):
+        yard.build(ref="nowhere")
+    yard.build(force=True)
+    assert len(made) == 2
+    assert clients_for(os.environ["AWS_ENDPOINT_URL"]) is made[1]
+    assert clients_for("http://127.0.0.1:1") is not made[1]
+
+
+def test_the_program_that_looks_is_started_if_it_will_be_asked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    start = Workshop.start
+
+    def note(workshop: Workshop, *names: str) -> None:
+        started.extend(names)
+        start(workshop, *names)
+
+    monkeypatch.setattr(Workshop, "start", note)
+    commit = yard.add_project({"app.py": HANDLER})
+    builds: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["git", "package"]),
+        ({"ref": "main"}, ["git", "look"]),
+        ({"ref": commit}, ["git"]),
+        ({"dry_run": True}, ["git", "package"]),
+        ({"force": True}, ["git", "package"]),
+    ]
+    for fields, programs in builds:
+        started.clear()
+        yard.build(**fields)
+        assert started == programs, fields
 
 
 # --- A build ----------------------------------------------------------------------------------------------

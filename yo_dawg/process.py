@@ -1,4 +1,4 @@
-"""The one door to subprocesses."""
+"""The one door to other programs."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class Settings:
     """SSH host keys, one a line, beside those that the large hosts publish."""
     index_secret: str = ""
     """Name of the Secrets Manager secret that holds addresses of private package indexes, or ""."""
-    access: tuple[str, ...] = field(default=(), repr=False)
-    """What boto3's clients are made for: as long as that is the same, they need not be made anew."""
+    endpoint: str = ""
+    """Where AWS is, if it is not at its usual addresses."""
     keep_versions: int | None = None
     """How many of a function's published versions stay, beside those that an alias names; None: all."""
 
@@ -131,7 +131,7 @@ class Settings:
             proof=choose("PROOF", PROOFS),
             bytecode=choose("BYTECODE", BYTECODES),
             secrets=tuple(environ[name] for name in CREDENTIAL_VARIABLES if environ.get(name)),
-            access=tuple(environ.get(name, "") for name in (*CREDENTIAL_VARIABLES, "AWS_REGION", "AWS_ENDPOINT_URL")),
+            endpoint=environ.get("AWS_ENDPOINT_URL", ""),
         )
         if wrong:
             raise ConfigError(

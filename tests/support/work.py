@@ -42,10 +42,12 @@ def make_work(space: Workspace, shell: Shell, files: Mapping[str, int] | None = 
     return Work(package_job(space, **changes), files or {}, space, shell, Report())
 
 
-def zip_to(listing: Listing, target: Path, cache: CompressedCache | None = None) -> WrittenZip:
+def zip_to(
+    listing: Listing, target: Path, cache: CompressedCache | None = None, digests: Mapping[str, str] | None = None
+) -> WrittenZip:
     """Zip files into a new file of this name, with zlib unless a cache says otherwise."""
     with target.open("wb") as file:
-        return write_zip(listing, file.fileno(), cache or CompressedCache(ZLIB))
+        return write_zip(listing, file.fileno(), cache or CompressedCache(ZLIB), digests or {})
 
 
 def open_zip(path: Path, deflater: Deflater = ZLIB) -> PackageZip:

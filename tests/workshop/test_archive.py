@@ -25,7 +25,15 @@ from tests.support.work import open_zip, zip_to
 from yo_dawg.errors import PackageError
 from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.trees import Listing, walk
-from yo_dawg.workshop.archive import CompressedCache, CompressingAhead, WrittenZip, record_digest
+from yo_dawg.workshop.archive import (
+    PIECE,
+    CompressedCache,
+    CompressingAhead,
+    WrittenZip,
+    digests_of,
+    record_digest,
+    write_zip,
+)
 from yo_dawg.workshop.deflater import ZLIB, Deflater
 from yo_dawg.workshop.package_zip import PackageZip
 
@@ -284,6 +292,44 @@ def test_a_manifest_that_speaks_of_other_members_is_no_matter(tree: Path, tmp_pa
     cache.add_package(open_zip(tmp_path / "zip"), {"gone.py": record_digest(b"a")})
     assert zip_tree(tree, tmp_path / "again.zip", cache) == expected
     assert deflated == [b"a"]
+
+
+def test_what_is_known_by_its_digest_is_not_read_again(tree: Path, tmp_path: Path) -> None:
+    lay_out(tree, {"a": "a", "b": "b" * 5000, "c": "c"})
+    expected = zip_tree(tree, tmp_path / "1.zip")
+    listing = walk(tree)
+    digests = digests_of(listing)
+    assert digests == {name: record_digest(path.read_bytes()) for name, path, _ in listing}
+    cache, deflated = spying()
+    cache.add_package(open_zip(tmp_path / "1.zip"), {name: digests[name] for name in "ab"})
+    lay_out(tree, {"a": "changed since"})
+    assert zip_to(listing, tmp_path / "2.zip", cache, digests).unzipped_bytes == 5002
+    assert (tmp_path / "2.zip").read_bytes() == expected
+    assert deflated == [b"c"]
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_large_files_are_digested_piece_by_piece(tree: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tree / "a").write_bytes(content)
+    (tree / "a").chmod(0)
+    listing = walk(tree)
+    assert digests_of(listing) == {"a": record_digest(content)}
+    for other in (size + 1, size - 1):
+        if other >= 0:
+            os.truncate(tree / "a", other)
+            with pytest.raises(OSError, match="written to meanwhile"):
+                digests_of(listing)
+
+
+def test_a_zip_is_written_over_what_was_there(tree: Path, tmp_path: Path) -> None:
+    lay_out(tree, {"a": "a"})
+    with tempfile.TemporaryFile() as file:
+        for _ in range(2):
+            write_zip(walk(tree), file.fileno(), CompressedCache(ZLIB))
+            os.lseek(file.fileno(), 0, os.SEEK_END)
+        file.seek(0)
+        assert file.read() == zip_tree(tree, tmp_path / "zip")
 
 
 # --- Compressing while a project's code runs -------------------------------------------------------------------

@@ -71,11 +71,12 @@ class Aws:
 
 
 @functools.lru_cache(maxsize=1)
-def clients_for(_access: tuple[str, ...]) -> Aws:
-    """Return the clients for what ``Settings.access`` says, which an environment keeps, with their open connections.
+def clients_for(_endpoint: str) -> Aws:
+    """Return the clients for AWS at this place, which an environment keeps, with their open connections.
 
-    Several threads may use them at a time.  ("Initialize SDK clients outside of the function handler": AWS's best
-    practices for Lambda.)
+    AWS advises so ("Initialize SDK clients outside of the function handler"): an environment has the same credentials
+    for as long as it lives, and those of SnapStart boto3 fetches anew by itself.  Several threads may use them at a
+    time.  An invocation that fails forgets them (``cache_clear``): what broke it off may have left them in disorder.
     """
     return make_clients()
 

@@ -52,6 +52,12 @@ def can_look(source_url: str, ref: str | None) -> bool:
     return origin(source_url)[0] in ("https", "http") and not (ref and is_full_id(ref))
 
 
+def prepare_to_look(request: BuildRequest, job: Job) -> None:
+    """Have the program that looks get ready, if it may be asked."""
+    if can_look(job.settings.base_url, request.ref):
+        job.workshop.start("look")
+
+
 def look_at_ref(source: Source, request: BuildRequest, job: Job) -> Cloned | None:
     """Return the commit that is asked for and its ref, if that can be told without a clone.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from yo_dawg.control.job import Job
     from yo_dawg.events import BuildRequest
 
-FORMAT = 3
+FORMAT = 4
 """Of the stored object; one of another format is not read."""
 
 

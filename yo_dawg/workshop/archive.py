@@ -36,6 +36,9 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 MAX_PENDING_BYTES = 1 << 26
 """How much of the files' content may wait for a slower one before them: it is in memory meanwhile."""
 
+PIECE = 1 << 20
+"""Bytes of a file that are read at a time where it is not needed whole."""
+
 BATCH_BYTES = 1 << 18
 """How much of small files one thread takes at a time: to hand each of them over takes longer than to compress it."""
 
@@ -46,12 +49,15 @@ class Compressed:
 
     read: Callable[[], bytes]
     crc: int
+    size: int
+    """Of the content itself, in bytes."""
 
 
 class CompressedCache:
     """Compressed files by the digest of their content: whatever was compressed once need not be again.
 
-    One thread at a time adds to it; when it is asked, nobody adds any more (see ``CompressingAhead``).
+    Names and sizes tell only what is worth to be compressed ahead, never what is shipped.  One thread at a time adds to
+    it; when it is asked, nobody adds any more (see ``CompressingAhead``).
     """
 
     def __init__(self, deflater: Deflater) -> None:
@@ -64,13 +70,13 @@ class CompressedCache:
         """Add the members of a zip, of which the digests are known, if the same deflater made it."""
         if package.comment == self.deflater.comment:
             for name in digests.keys() & package.members.keys():
-                read = functools.partial(package.compressed, name)
-                self._known[digests[name]] = Compressed(read, package.members[name].CRC)
-                self._sizes[name] = package.members[name].file_size
+                info, read = package.members[name], functools.partial(package.compressed, name)
+                self._known[digests[name]] = Compressed(read, info.CRC, info.file_size)
+                self._sizes[name] = info.file_size
 
-    def add(self, digest: str, read: Callable[[], bytes], crc: int) -> None:
+    def add(self, digest: str, compressed: Compressed) -> None:
         """Add one compressed content."""
-        self._known[digest] = Compressed(read, crc)
+        self._known[digest] = compressed
 
     def is_likely(self, name: str, size: int) -> bool:
         """Say whether a package that was added has a file of this name and size: most likely it is the same one."""
@@ -144,7 +150,7 @@ class CompressingAhead:
                 packed = self._cache.deflater.deflate(content)
                 if os.pwrite(self._spool, packed, at) == len(packed):
                     read = functools.partial(os.pread, self._spool, len(packed), at)
-                    self._cache.add(digest, read, zlib.crc32(content))
+                    self._cache.add(digest, Compressed(read, zlib.crc32(content), len(content)))
                 at += len(packed)
 
 
@@ -171,15 +177,15 @@ def write_zip(
     known = {name: found for name, digest in digests.items() if (found := cache.get(digest))}
     members, total = dict[str, str](), 0
     os.ftruncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
     with open(os.dup(file), "wb", buffering=1 << 20) as opened, zipfile.ZipFile(opened, "w") as archive:
-        opened.seek(0)
         archive.comment = cache.deflater.comment
         pool = ThreadPoolExecutor(os.cpu_count())
         packing = in_turn(pool, functools.partial(pack, cache), [entry for entry in files if entry[0] not in known])
         try:
             for name, _, status in files:
                 if found := known.get(name):
-                    info, digest, content = zip_info(name, status, found.crc), digests[name], found.read()
+                    info, digest, content = zip_info(name, status, found), digests[name], found.read()
                 else:
                     info, digest, content = next(packing)
                 add_member(archive, info, content)
@@ -199,19 +205,27 @@ def pack(cache: CompressedCache, entry: tuple[str, Path, os.stat_result]) -> Pac
     status = make_readable(path)
     content = read_file(path, status.st_size)
     digest = record_digest(content)
-    if known := cache.get(digest):
-        return zip_info(name, status, known.crc), digest, known.read()
-    return zip_info(name, status, zlib.crc32(content)), digest, cache.deflater.deflate(content)
+    known = cache.get(digest)
+    if known is None:
+        packed = cache.deflater.deflate(content)
+        known = Compressed(lambda: packed, zlib.crc32(content), len(content))
+    return zip_info(name, status, known), digest, known.read()
 
 
 def digests_of(listing: Listing) -> dict[str, str]:
-    """Return the digest of each file's content, see ``record_digest``; raise OSError."""
+    """Return the digest of each file's content, see ``record_digest``; raise OSError.
+
+    On all processors, and piece by piece: a file may be larger than the memory.
+    """
 
     def reckon(entry: tuple[str, Path, os.stat_result]) -> str:
         name, path, status = entry
         if not status.st_mode & stat.S_IRUSR:
             make_readable(path)
-        return digests.setdefault(name, record_digest(read_file(path, status.st_size)))
+        digest = hashlib.sha256()
+        for piece in pieces(path, status.st_size):
+            digest.update(piece)
+        return digests.setdefault(name, in_record(digest))
 
     digests = dict[str, str]()
     on_all_processors(reckon, listing)
@@ -220,15 +234,23 @@ def digests_of(listing: Listing) -> dict[str, str]:
 
 def read_file(path: Path, expected: int) -> bytes:
     """Return a file's content, which is to have so many bytes; raise OSError."""
+    return b"".join([*pieces(path, expected, most=expected + 1)])
+
+
+def pieces(path: Path, expected: int, most: int = PIECE) -> Iterator[bytes]:
+    """Yield a file's content, which is to have so many bytes, in pieces of no more than so many; raise OSError."""
     # A project's code may have put a link or a pipe in its place: neither is followed.
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    file, count = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), 0
     try:
-        content = os.read(file, expected + 1)  # and no more, should it grow
+        while count <= expected and (piece := os.read(file, min(most, expected + 1 - count))):  # no more, if it grows
+            count += len(piece)
+            yield piece
+            if count == expected and len(piece) < most:  # that was all: one more byte was asked for
+                break
     finally:
         os.close(file)
-    if len(content) != expected:
+    if count != expected:
         raise OSError(errno.ESTALE, "it was written to meanwhile", str(path))
-    return content
 
 
 def in_turn(
@@ -263,8 +285,8 @@ def record_digest(content: bytes) -> str:
     return in_record(hashlib.sha256(content))
 
 
-def zip_info(name: str, status: os.stat_result, crc: int) -> zipfile.ZipInfo:
-    """Return what a zip says of a file; raise PackageError for a name that it cannot hold."""
+def zip_info(name: str, status: os.stat_result, content: Compressed) -> zipfile.ZipInfo:
+    """Return what a zip says of a file of this mode and content; raise PackageError for a name that it cannot hold."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -273,7 +295,7 @@ def zip_info(name: str, status: os.stat_result, crc: int) -> zipfile.ZipInfo:
     info.create_system = 3  # Unix: the modes count
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
-    info.file_size, info.CRC = status.st_size, crc
+    info.file_size, info.CRC = content.size, content.crc
     return info
 
 

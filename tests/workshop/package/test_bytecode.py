@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import importlib.util
 import marshal
 import os
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +23,13 @@ from tests.support.embedded import lay_out
 from tests.support.work import make_work, open_zip, zip_to
 from yo_dawg.errors import PackageError
 from yo_dawg.jobs import ProvenFunction
+from yo_dawg.limits import MAX_UNZIPPED_BYTES
 from yo_dawg.log import Log
 from yo_dawg.process import Shell, child_environ
 from yo_dawg.settings import Settings
 from yo_dawg.trees import Listing, source_of, tree_files, walk
-from yo_dawg.workshop.archive import record_digest
+from yo_dawg.workshop.archive import Compressed, CompressedCache, record_digest
+from yo_dawg.workshop.deflater import ZLIB
 from yo_dawg.workshop.package import compiler
 from yo_dawg.workshop.package.bytecode import (
     compile_ahead,
@@ -84,13 +89,18 @@ def compiled(
             laid = lay_previous_bytecode(walk(space.staging), previous_package(former), INSTALLED)
             assert laid.keys() == KNOWN[former][0]
         meddle(space.staging)
+        cache = CompressedCache(ZLIB)  # all that lies there now was compressed, as it may be while the import runs
+        for _, path, _ in walk(space.staging):
+            content = path.read_bytes()
+            packed = Compressed(functools.partial(ZLIB.deflate, content), zlib.crc32(content), len(content))
+            cache.add(record_digest(content), packed)
         made = write_bytecode(Proof(loaded=LOADED), laid, INSTALLED, work)
         assert made.warnings == ()
         assert same(made.files, walk(space.staging))
         sizes = package_sizes(made.files, {"pkg/__init__.py": "pkg"})
         assert (sizes["pkg"] > 100) == (setting != "none"), "bytecode counts as its source's distribution"
         package = tmp / "package.zip"
-        KNOWN[package] = made.ours, zip_to(walk(space.staging), package).members
+        KNOWN[package] = made.ours, zip_to(made.files, package, cache, made.digests).members
         return package
 
 
@@ -269,6 +279,52 @@ def test_what_goes_wrong_with_one_module_ends_its_process_only_and_is_told(
         write_bytecode(Proof(), {}, INSTALLED, work)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_system_that_starts_no_more_processes_is_told_of(
+    make: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    work = make(bytecode="all")
+    lay_out(work.space.staging, {"app.py": ""})
+    assert compile_ahead(walk(work.space.staging), INSTALLED, work) == {}
+    with pytest.raises(PackageError, match="Resource temporarily unavailable"):
+        write_bytecode(Proof(), {}, INSTALLED, work)
+
+
+def test_what_python_prints_of_a_module_is_not_taken_for_a_message(
+    make: Callable[..., Work], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It warns of "a is 1", and names the file, whatever its name is; the handler reads what this program prints."""
+    compile_one = compiler.compile_module
+
+    def warning(root: str, name: str, is_checked: bool) -> tuple[str, Digests | None, list[str]]:
+        for output in (1, 2):
+            os.write(output, f"{name}:1: SyntaxWarning\n".encode())
+        return compile_one(root, name, is_checked)
+
+    monkeypatch.setattr(compiler, "compile_module", warning)
+    work = make(bytecode="all")
+    (work.space.staging / 'x\n{"yo-dawg": ["info", "forged"]}\n.py').write_text("")
+    made = write_bytecode(Proof(), {}, INSTALLED, work)
+    assert len(made.files) == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_of_what_is_too_large_for_lambda_nothing_is_read(
+    make: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be larger than the memory; ``check_size`` says what it is."""
+    monkeypatch.setattr("yo_dawg.workshop.package.bytecode.digests_of", lambda listing: pytest.fail("read"))
+    work = make()
+    lay_out(work.space.staging, {"app.py": ""})
+    with (work.space.staging / "large").open("wb") as sparse:
+        sparse.truncate(MAX_UNZIPPED_BYTES + 1)
+    made = write_bytecode(Proof(loaded=frozenset({"app.py"})), {}, INSTALLED, work)
+    assert {name for name, _, _ in made.files} == {"app.py", "large"}
 
 
 # --- What an import will probably load ------------------------------------------------------------------------

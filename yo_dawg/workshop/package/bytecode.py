@@ -98,13 +98,15 @@ def write_bytecode(proof: Proof, laid: Mapping[str, Digests], installed: Install
     if setting == "none":
         return Compiled(listing, {}, frozenset())
     files = {name: (path, status) for name, path, status in listing}
+    if sum(status.st_size for name, (_, status) in files.items() if name not in laid) > MAX_UNZIPPED_BYTES:
+        return Compiled(listing, {}, frozenset())  # nothing of it ships: see ``check_size``
     every = setting == "all" or work.job.proof == "off"
     names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
-    wanted = {importlib.util.cache_from_source(name) for name in names}
-    for name in (laid.keys() & files.keys()) - wanted:
+    wanted = {importlib.util.cache_from_source(name): name for name in names}
+    for name in (laid.keys() & files.keys()) - wanted.keys():
         files.pop(name)[0].unlink()
     digests = digests_of([(name, *each) for name, each in files.items()])
-    ours = {name for name in laid.keys() & files.keys() if (digests[source_of(name)], digests[name]) == laid[name]}
+    ours = {name for name in laid.keys() & files.keys() if (digests[wanted[name]], digests[name]) == laid[name]}
     for name in (laid.keys() & files.keys()) - ours:  # the import has put others in their place
         files.pop(name)[0].unlink()
         del digests[name]

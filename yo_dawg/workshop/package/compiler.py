@@ -17,7 +17,7 @@ import select
 import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from yo_dawg.process import CommandFailed
 from yo_dawg.workshop.archive import record_digest
@@ -89,7 +89,8 @@ class Worker:
         while not said.endswith(b"\n"):
             piece = os.read(self.told, 1 << 16)
             if not piece:
-                raise CommandFailed(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), [])
+                _, status = os.waitpid(self.pid, 0)
+                raise CommandFailed(os.waitstatus_to_exitcode(status), [])
             said += piece
         answer = json.loads(said)
         if isinstance(answer, str):
@@ -100,9 +101,10 @@ class Worker:
         """End it, whatever it is at."""
         os.close(self.ask)
         os.close(self.told)
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        with contextlib.suppress(ChildProcessError):  # it has ended, and we know that
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 def compile_modules(
@@ -138,20 +140,29 @@ def compile_modules(
 
 
 def start_worker(root: str, checked: Collection[str]) -> Worker:
-    """Start a process that compiles one module after the other."""
-    (asked, ask), (told, tell) = os.pipe(), os.pipe()
-    pid = os.fork()
+    """Start a process that compiles one module after the other; raise CommandFailed if the system has no room."""
+    try:
+        (asked, ask), (told, tell) = os.pipe(), os.pipe()
+        pid = os.fork()
+    except OSError as error:
+        raise CommandFailed(1, [str(error)]) from None
     if pid == 0:
-        os.close(ask)
-        os.close(told)
-        compile_what_is_asked(asked, tell, root, checked)
+        try:
+            os.close(ask)
+            os.close(told)
+            compile_what_is_asked(asked, tell, root, checked)
+        finally:  # whatever happens, it does not go on as another package program
+            os._exit(1)
     os.close(tell)
     os.close(asked)
     return Worker(pid, ask, told)
 
 
-def compile_what_is_asked(asked: int, tell: int, root: str, checked: Collection[str]) -> NoReturn:
+def compile_what_is_asked(asked: int, tell: int, root: str, checked: Collection[str]) -> None:
     """Compile until nobody asks any more; of an error tell in one line."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # which the handler reads: Python warns there, and names the file, whatever its name is
+        os.dup2(nowhere, output)
     gc.disable()  # there is nothing to find
     try:
         for line in os.fdopen(asked):
@@ -159,8 +170,6 @@ def compile_what_is_asked(asked: int, tell: int, root: str, checked: Collection[
             os.write(tell, json.dumps(compile_module(root, name, name in checked)).encode() + b"\n")
     except BaseException as error:
         os.write(tell, json.dumps(f"{type(error).__name__}: {error}").encode() + b"\n")
-    finally:
-        os._exit(0)
 
 
 def compile_module(root: str, name: str, is_checked: bool) -> tuple[str, Digests | None, list[str]]:
