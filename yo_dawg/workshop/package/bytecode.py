@@ -101,8 +101,8 @@ def write_bytecode(proof: Proof, laid: Mapping[str, Digests], installed: Install
     if sum(status.st_size for name, (_, status) in files.items() if name not in laid) > MAX_UNZIPPED_BYTES:
         return Compiled(listing, {}, frozenset())  # nothing of it ships: see ``check_size``
     every = setting == "all" or work.job.proof == "off"
-    names = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
-    wanted = {importlib.util.cache_from_source(name): name for name in names}
+    modules = [name for name in files if name.endswith(".py") and (every or name in proof.loaded)]
+    wanted = {importlib.util.cache_from_source(name): name for name in modules}
     for name in (laid.keys() & files.keys()) - wanted.keys():
         files.pop(name)[0].unlink()
     digests = digests_of([(name, *each) for name, each in files.items()])
@@ -111,7 +111,7 @@ def write_bytecode(proof: Proof, laid: Mapping[str, Digests], installed: Install
         files.pop(name)[0].unlink()
         del digests[name]
     before = files.keys() - laid.keys()
-    missing = [name for name in names if importlib.util.cache_from_source(name) not in files]
+    missing = [name for target, name in wanted.items() if target not in files]
     if missing:
         ours |= run_compiler({name: files[name][1].st_size for name in missing}, None, installed, work).keys()
         files = {name: (path, status) for name, path, status in walk(space.staging)}
